@@ -68,7 +68,7 @@ class RequestRecord:
         """
         record = RequestRecord(started_at)
         record.protocol, record.method, record.path, record.peer = self.protocol, "CALL", self.path, self.peer
-        record.client_certificate = self.client_certificate
+        record.client_certificate, record.access = self.client_certificate, self.access
         if self.request_id:
             record.request_id = f"{self.request_id}.{number}"
         return record

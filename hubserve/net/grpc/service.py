@@ -58,14 +58,14 @@ class Method:
     Attributes:
         answer: handler; of a unary method, takes the message and the call and returns the response in parts; of a stream, takes the call.
         streams: whether calls are streams of messages in both directions.
-        has_requests: whether each message of a stream is a request with a record of its own, which its handler begins and ends.
         need: what a call needs its client's key to permit, on a server with keys; a method that does not say is for admins.
+        has_requests: whether each message of a stream is a request with a record of its own, which its handler begins and ends.
     """
 
     answer: Callable[..., Awaitable[Any]]
     streams: bool = False
-    has_requests: bool = False
     need: Need = Need.ADMIN
+    has_requests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
