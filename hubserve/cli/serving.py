@@ -132,6 +132,21 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         "those that connect directly from this machine (local, default), none (off), or all (any)",
     )
     start.add_argument(
+        "--admin-port",
+        "--admin_port",
+        dest="admin_port",
+        type=int,
+        metavar="PORT",
+        help="port on this machine that has this admin surface, which --port then lacks (default: --port has it)",
+    )
+    start.add_argument(
+        "--admin-socket",
+        "--admin_socket",
+        dest="admin_socket",
+        metavar="PATH",
+        help="Unix socket that has this admin surface, for the server's user and root",
+    )
+    start.add_argument(
         "--allowed-hosts",
         "--allowed_hosts",
         dest="allowed_hosts",

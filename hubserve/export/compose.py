@@ -99,7 +99,7 @@ def _server(plan: ExportPlan) -> dict[str, Any]:
         "image": plan.image,
         "build": {"context": "./image"},
         "user": f"{UID}:{UID}",
-        "ports": [f"{port}:{port}" for name, port in plan.ports.items() if name not in ("metrics", "admin")],
+        "ports": [f"{port}:{port}" for name, port in plan.public_ports.items() if name != "metrics"],
         "volumes": volumes,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],

@@ -28,6 +28,7 @@ class FrameResults:
         once: a call that fails is not computed again, because the module keeps state between calls.
         out_of_memory: the number of items of the smallest call that ran out of memory; 0 for none.
         frame: that they answer.
+        marks_output: whether the gateway asks which frame the output of native code belongs to.
     """
 
     def __init__(self, size: int, encoder: Optional[ResultEncoder] = None) -> None:
@@ -41,6 +42,7 @@ class FrameResults:
         self.once = False
         self.out_of_memory = 0
         self.frame = _NONE
+        self.marks_output = False
 
     def to_header(self) -> Dict[str, Any]:
         """Return the header of the ``results`` frame."""

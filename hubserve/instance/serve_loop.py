@@ -16,6 +16,7 @@ from hubserve.instance.frame_calls import PreparedFrame, prepare
 from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.malloc_tuning import freeze_gc
+from hubserve.instance.output import mark_frame, write_error
 from hubserve.instance.raw_requests import PreparedRequests, compute_requests, prepare_requests
 from hubserve.instance.side_channel import SideChannel
 from hubserve.instance.warmup import compute_samples, compute_zeros
@@ -56,7 +57,7 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
         except HubError as error:
             leave_if_forked(error)
             if error.detail:
-                sys.stderr.write(error.detail)
+                write_error(error.detail)
             frames.send(sock, {"op": "failed", "error": to_wire(error)})
             return 1
         leave_if_forked()
@@ -94,7 +95,7 @@ def _close(module: LoadedModule) -> None:
     try:
         guarded(module.close)
     except HubError as error:
-        sys.stderr.write(f"the module failed while it was closed: {error.message}\n{error.detail}")
+        write_error(f"the module failed while it was closed: {error.message}\n{error.detail}")
 
 
 # --- frames ---
@@ -116,6 +117,8 @@ def _answer_frames(
             frames.send(sock, {"op": "pong"})
             continue
         compute_frame(prepared.results.frame)
+        if prepared.results.marks_output:
+            mark_frame()
         if isinstance(prepared, PreparedRequests):
             assert side is not None, "_load checked it"
             results = compute_requests(module, prepared, side)
@@ -144,6 +147,7 @@ def _prepared_frames(sock: socket.socket, arena: Optional[Arena], module: Loaded
         prepared = prepare_requests(frame, encoder) if module.description.raw_requests else prepare(module, frame, encoder)
         prepared.results.once = bool(frame.header.get("once"))
         prepared.results.frame = current
+        prepared.results.marks_output = bool(frame.header.get("mark_output"))
         prepared.results.prepare_s = time.perf_counter() - began
         yield prepared
 

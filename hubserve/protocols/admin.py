@@ -23,16 +23,18 @@ class Forbidden(HubError):
 
 
 class AdminSurface:
-    """Access control of the admin surface.
+    """Access control of the admin surface at one address of a server.
 
     Args:
         settings: the server's; ``admin`` says which clients have access.
         hosts: the server's host names.
+        is_socket: whether the address is a Unix socket, which only programs on this machine can open.
     """
 
-    def __init__(self, settings: ServerSettings, hosts: Hosts) -> None:
+    def __init__(self, settings: ServerSettings, hosts: Hosts, *, is_socket: bool = False) -> None:
         self._access = settings.admin
         self._hosts = hosts
+        self._is_socket = is_socket
 
     def check(self, scope: Scope) -> None:
         """Refuse an HTTP request unless its client may use the admin surface.
@@ -66,7 +68,7 @@ class AdminSurface:
     def _check_client(self, peer: str, headers: Iterable[str]) -> None:
         if self._access == "off":
             raise Forbidden(f"{_WHAT} is off on this server: 'admin' is 'off'. Set it to 'local' or 'any' to use it")
-        if not is_loopback(peer):
+        if not (self._is_socket or is_loopback(peer)):
             raise _refusal(f"answers only clients on the server's machine, and this request comes from {peer or 'an unknown address'}")
         proxy = next((name for name in headers if name in _PROXY_HEADERS or name.startswith("x-forwarded-")), "")
         if proxy:

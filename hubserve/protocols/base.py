@@ -1,5 +1,6 @@
 """Base class of HTTP protocols, and the context that the protocols of one server share."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, cast
@@ -38,7 +39,7 @@ class Context:
         hosts: the server's host names.
         proxies: that are in front of the server.
         connections: limits on its connections; None where another server accepts them.
-        admin: access control of the admin surface.
+        admin: access control of the admin surface; None at addresses that do not have it.
         admission: limits on requests in progress and their memory.
         bounds: limits on clients' JSON.
         decoders: decoder processes for large requests.
@@ -57,7 +58,7 @@ class Context:
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.proxies = Proxies(settings)
         self.connections: Connections | None = None
-        self.admin = AdminSurface(settings, self.hosts)
+        self.admin = None if settings.has_own_admin else AdminSurface(settings, self.hosts)
         self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
@@ -71,6 +72,17 @@ class Context:
         if create not in self._shared:
             self._shared[create] = create(self)
         return cast("T", self._shared[create])
+
+    def with_admin(self, *, is_socket: bool) -> "Context":
+        """Return the context of an address that has the admin surface, and shares everything else with this one.
+
+        Args:
+            is_socket: whether the address is ``admin_socket`` instead of ``admin_port``.
+        """
+        other = copy.copy(self)
+        other.hosts = Hosts(self.settings, address="localhost" if is_socket else self.settings.admin_host)
+        other.admin = AdminSurface(self.settings, other.hosts, is_socket=is_socket)
+        return other
 
     def stop(self) -> None:
         """End requests that would otherwise stay open for as long as their clients want."""

@@ -110,6 +110,10 @@ def _requests(counts: RequestCounts) -> Iterator[Metric]:
         for (module, protocol), count in list(values.items()):
             family.add_sample(f"{name}_total", {"module": module, "protocol": protocol}, count)
         yield family
+    streams = Metric("hubserve_streams", "Streams of requests over gRPC that have ended, by status", _COUNTER)
+    for status, count in list(counts.streams.items()):
+        streams.add_sample("hubserve_streams_total", {"status": status}, count)
+    yield streams
 
 
 def _modules(modules: list[ServedModule]) -> Iterator[Metric]:
@@ -164,6 +168,7 @@ def _server(context: Context) -> Iterator[Metric]:
     admission, connections, telemetry = context.admission, context.connections, context.telemetry
     yield _single("hubserve_requests_in_progress", "Requests that were admitted and have not ended", _GAUGE, admission.requests)
     yield _single("hubserve_pending_bytes", "Bytes of received bodies and unread responses", _GAUGE, admission.bytes)
+    yield _single("hubserve_open_streams", "Open streams of requests over gRPC", _GAUGE, telemetry.open_streams)
     refused = Metric("hubserve_refused", "Connections and requests that were refused before they were read, by reason", _COUNTER)
     reasons = dict(telemetry.refused)
     if connections is not None:

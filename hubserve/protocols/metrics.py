@@ -56,6 +56,7 @@ class Exposition(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
         context.telemetry.end_listeners.append(self._counts.add)
+        context.telemetry.stream_listeners.append(self._counts.add_stream)
 
     def describe(self) -> list[Metric]:
         """Return nothing: names are known only while modules are served."""

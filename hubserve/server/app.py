@@ -22,6 +22,7 @@ from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.protocols.metrics import Exposition
 from hubserve.server.status import server_status
 
+_LINKS = (("status", "status"), ("health/ready", "health"), ("metrics", "metrics"))
 _SLASHES = re.compile("/{2,}")
 
 
@@ -78,37 +79,43 @@ def _drop_slashes(scope: Scope) -> None:
         scope["path"] = path
 
 
-def _own_pages(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
-    def json(content: Any, status: int = 200) -> Response:
-        return Response(orjson.dumps(content), status, media_type="application/json")
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
 
+
+def _own_pages(dataplane: DataPlane, admin: AdminSurface | None) -> Starlette:
     async def live(_: Request) -> Response:
-        return json({"live": True})
+        return _json({"live": True})
 
     async def ready(_: Request) -> Response:
         reasons = {module.plan.info.name: module.not_ready_reason for module in dataplane if not module.ready}
-        return json({"ready": not reasons, "not_ready": reasons}, 503 if reasons else 200)
-
-    async def status(request: Request) -> Response:
-        try:
-            admin.check(request.scope)
-        except Forbidden as error:
-            return json({"error": error.message}, 403)
-        return json(server_status(dataplane))
+        return _json({"ready": not reasons, "not_ready": reasons}, 503 if reasons else 200)
 
     async def index(request: Request) -> Response:
         root = html.escape(request.scope.get("root_path", ""))
         rows = "".join(_row(module.status(), root) for module in dataplane)
-        return HTMLResponse(_PAGE.format(version=__version__, rows=rows, root=root))
+        links = "".join(f'<a href="{root}/{path}">{name}</a> ' for path, name in _LINKS if admin or path != "status")
+        return HTMLResponse(_PAGE.format(version=__version__, rows=rows, links=links))
 
     return Starlette(
         routes=[
             _page("/", index, "GET", "HEAD", "POST"),
             _page("/health/live", live),
             _page("/health/ready", ready),
-            _page("/status", status),
+            *([_page("/status", _status_page(dataplane, admin))] if admin else []),
         ]
     )
+
+
+def _status_page(dataplane: DataPlane, admin: AdminSurface) -> Callable[[Request], Awaitable[Response]]:
+    async def status(request: Request) -> Response:
+        try:
+            admin.check(request.scope)
+        except Forbidden as error:
+            return _json({"error": error.message}, 403)
+        return _json(server_status(dataplane))
+
+    return status
 
 
 def _page(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
@@ -137,5 +144,5 @@ _PAGE = """<!doctype html>
 table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left}}</style></head>
 <body><h1>hubserve {version}</h1>
 <table><tr><th>module</th><th>version</th><th>state</th><th>takes</th><th>POST to</th></tr>{rows}</table>
-<p><a href="{root}/status">status</a> <a href="{root}/health/ready">health</a> <a href="{root}/metrics">metrics</a></p></body></html>
+<p>{links}</p></body></html>
 """

@@ -46,6 +46,9 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
     _check_names(settings, origin)
     _check_proxies(settings, origin)
     _check_traces(settings, origin)
+    if settings.has_own_admin and settings.admin == "off":
+        key = "admin_socket" if settings.admin_socket else "admin_port"
+        raise ConfigError(f"{origin}: '{key}' is set, and admin is 'off', which closes the admin surface there, too; leave one of them out")
     if settings.load_model and settings.model_control != "explicit":
         raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
     if settings.model_control != "none" and not settings.model_store:

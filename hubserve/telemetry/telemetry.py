@@ -18,6 +18,8 @@ class Telemetry:
 
     Attributes:
         end_listeners: called with each record once its request has ended; they must be quick, and what they raise is logged.
+        stream_listeners: called in the same way with the record of a stream of requests, each of which has its own record.
+        open_streams: number of those.
         refused: reason to the number of requests that were refused before they had a record.
         wants_marks: whether requests collect the times of their stages.
         handshakes: number of TLS handshakes by their result: ``ok``, ``plain`` for clients that do not encrypt, ``certificate`` for those
@@ -29,6 +31,8 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.end_listeners: list[Listener] = []
+        self.stream_listeners: list[Listener] = []
+        self.open_streams = 0
         self.refused: Counter[str] = Counter()
         self.wants_marks = False
         self.handshakes: Counter[str] = Counter()
@@ -45,10 +49,30 @@ class Telemetry:
             record.identify()
         return record
 
+    def begin_stream(self, record: RequestRecord) -> None:
+        """Note that a record is of a stream of requests; to be ended by :meth:`end_stream`."""
+        record.method = "STREAM"
+        self.open_streams += 1
+
+    def begin_within(self, stream: RequestRecord, number: int) -> RequestRecord:
+        """Return the record of a request whose message has come within a stream; see :meth:`RequestRecord.within`."""
+        record = stream.within(time.monotonic(), number)
+        if self.wants_marks:
+            record.marks = {}
+        return record
+
     def end(self, record: RequestRecord) -> None:
         """Pass on the record of a request that has ended."""
+        self._pass_on(record, self.end_listeners)
+
+    def end_stream(self, record: RequestRecord) -> None:
+        """Pass on the record of a stream that has ended."""
+        self.open_streams -= 1
+        self._pass_on(record, self.stream_listeners)
+
+    def _pass_on(self, record: RequestRecord, listeners: list[Listener]) -> None:
         record.ended_at = time.monotonic()
-        for listener in self.end_listeners:
+        for listener in listeners:
             try:
                 listener(record)
             except Exception:

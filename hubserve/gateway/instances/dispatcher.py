@@ -68,6 +68,7 @@ class InstanceDispatcher:
         self._total_s = 0.0  # computing time of all instances when this one began with its batch
         self._instance = instance
         self._channel = instance.side_channel
+        self._output = instance.output
         if self._channel:
             self._channel.on_rescheduled = lambda work: batcher.requeue([work])
         self._batcher = batcher
@@ -110,6 +111,10 @@ class InstanceDispatcher:
             requests = described_requests(batch)
             if requests:
                 header["requests"] = requests
+            if self._output is not None:
+                self._output.frames.begin([work.record for work in batch])
+                if self._output.is_unmarked:
+                    header["mark_output"] = True
             keys = [call["key"] for call in header["calls"]] if self._channel else []
         except Exception:
             self._fail_unsent(batch)

@@ -14,7 +14,7 @@ from hubserve.net.admission import SLOWEST_BYTES_PER_S, SMALL_BYTES
 from hubserve.net.grpc.framing import Answer, Message, MessageReader, prefixed
 from hubserve.net.grpc.refusal import Refusal
 from hubserve.net.grpc.service import Head, Method, Service, make_head
-from hubserve.net.grpc.status import RpcError, Status, status_block
+from hubserve.net.grpc.status import SERVER_ERRORS, RpcError, Status, status_block
 from hubserve.net.http2.connection import Http2Connection
 from hubserve.net.http2.endpoint import Endpoint
 from hubserve.net.http2.frames import ErrorCode
@@ -30,8 +30,6 @@ _ONE_MESSAGE = "the method takes one message; none or several were sent"
 _CUT_OFF = "the call ended within a message"
 _OK = status_block(Status.OK, "")
 _OK_NAME = Status.OK.name
-#: statuses that correspond to HTTP's 5xx
-_SERVER_ERRORS = (Status.UNKNOWN, Status.DEADLINE_EXCEEDED, Status.INTERNAL, Status.UNAVAILABLE, Status.DATA_LOSS)
 #: requests of a connection that are read beyond the limit for calls, to be refused with a reason
 _MORE_STREAMS = 100
 #: messages of a stream that are joined before they are read
@@ -135,6 +133,8 @@ class Call:
         stream.receiver = self
         self.due = 0.0 if method.streams else self._start + service.client_timeout_s
         service.deadlines.add(self)
+        if method.has_requests:
+            service.telemetry.begin_stream(record)
         if method.streams:
             self._run(self._answer_stream())
 
@@ -232,6 +232,7 @@ class Call:
         try:
             answer = await self._method.answer(await self._next(), self)
             self.send(answer, _OK)
+            self.record.status = _OK_NAME
             await self._flush()
         except Exception as error:
             self._fail(error)
@@ -240,6 +241,7 @@ class Call:
         try:
             await self._method.answer(self)
             self._stream.send(b"" if self._head_sent else self._initial(), b"", _OK)
+            self.record.status = _OK_NAME
             await self._flush()
         except Exception as error:
             self._fail(error)
@@ -353,9 +355,9 @@ class Call:
         if self._stream.drop_pending():
             self._head_sent = False
         if self._head_sent:
-            named = _id_field(self.record) if code in _SERVER_ERRORS else b""
+            named = _id_field(self.record) if code in SERVER_ERRORS else b""
         else:
-            if code in _SERVER_ERRORS:
+            if code in SERVER_ERRORS:
                 self.record.identify()
             named = self._initial()
         self._stream.send(b"", b"", named + status_block(code, text))
@@ -375,9 +377,8 @@ class Call:
         self._release_answers()
         self._service.deadlines.discard(self)
         self._on_finished(self)
-        if not self.record.status and self._stream.sent_end:
-            self.record.status = _OK_NAME
-        self._service.telemetry.end(self.record)
+        telemetry = self._service.telemetry
+        (telemetry.end_stream if self._method.has_requests else telemetry.end)(self.record)
         if not self._stream.sent_end:  # the method was cancelled from within, or _fail failed
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         if task and not task.cancelled() and (error := task.exception()):

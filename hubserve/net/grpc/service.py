@@ -56,10 +56,12 @@ class Method:
     Attributes:
         answer: handler; of a unary method, takes the message and the call and returns the response in parts; of a stream, takes the call.
         streams: whether calls are streams of messages in both directions.
+        has_requests: whether each message of a stream is a request with a record of its own, which its handler begins and ends.
     """
 
     answer: Callable[..., Awaitable[Any]]
     streams: bool = False
+    has_requests: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ _EXTENSIONS = (
     "trace",
     "logging",
 )
+#: those that belong to the admin surface
+_OF_ADMIN = ("model_repository", "model_repository(unload_dependents)", "system_shared_memory", "trace", "logging")
 
 
 class ModelCatalog:
@@ -97,9 +99,14 @@ class ModelCatalog:
         module = self.find(step.model, step.version or "")
         return self._signature_of(module).labels(output) if module.is_loaded else []
 
-    def server_metadata(self) -> dict[str, Any]:
-        """Return ``{"name", "version", "extensions"}``."""
-        return {"name": self._server_name, "version": __version__, "extensions": list(_EXTENSIONS)}
+    def server_metadata(self, *, has_admin: bool) -> dict[str, Any]:
+        """Return ``{"name", "version", "extensions"}``.
+
+        Args:
+            has_admin: whether the client's address has the admin surface.
+        """
+        extensions = [each for each in _EXTENSIONS if has_admin or each not in _OF_ADMIN]
+        return {"name": self._server_name, "version": __version__, "extensions": extensions}
 
     async def model_metadata(self, name: str, version: str = "") -> dict[str, Any]:
         """Return ``{"name", "versions", "platform", "inputs", "outputs"}``, once the model is loaded.

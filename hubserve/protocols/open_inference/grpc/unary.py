@@ -30,13 +30,15 @@ class UnaryCalls:
 
     Args:
         service: the protocol.
+        has_admin: whether the clients' address has the admin surface.
 
     Attributes:
         table: name of a call -> its handler.
     """
 
-    def __init__(self, service: OpenInference) -> None:
+    def __init__(self, service: OpenInference, *, has_admin: bool) -> None:
         self._service = service
+        self._has_admin = has_admin
         self._catalog = service.catalog
         self.table: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "ServerLive": self._live,
@@ -58,6 +60,8 @@ class UnaryCalls:
             "TraceSetting": self._trace,
             "LogSettings": self._logs,
         }
+        if not has_admin:
+            self.table = {name: call for name, call in self.table.items() if name not in ADMIN_CALLS}
 
     async def _live(self, _: Any) -> Any:
         return service_pb2.ServerLiveResponse(live=True)
@@ -73,7 +77,7 @@ class UnaryCalls:
         return service_pb2.ModelReadyResponse(ready=ready)
 
     async def _server_metadata(self, _: Any) -> Any:
-        return message_from_json(service_pb2.ServerMetadataResponse(), self._catalog.server_metadata())
+        return message_from_json(service_pb2.ServerMetadataResponse(), self._catalog.server_metadata(has_admin=self._has_admin))
 
     async def _model_metadata(self, request: Any) -> Any:
         metadata = await self._catalog.model_metadata(request.name, request.version)

@@ -13,9 +13,11 @@ from hubserve.net.asgi import ClientGone, deadline_of, priority_of, while_connec
 from hubserve.net.content_encoding import decode_body, encode_body, wanted_coding
 from hubserve.net.headers import header
 from hubserve.net.request_body import read_body
+from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.open_inference.core.json_tensors import dump_json
 from hubserve.protocols.open_inference.core.service import OpenInference
+from hubserve.protocols.open_inference.core.shared_memory import refuse_shared_memory
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.protocols.open_inference.core.types import NOT_ENCODED, InferCall, InferResult
 from hubserve.protocols.open_inference.http import admin_routes
@@ -54,7 +56,8 @@ class OpenInferenceProtocol(Protocol):
             ("", "GET", self._server_metadata),
             (_MODEL, "GET", self._model_metadata),
         ]
-        routes += [(pattern, method, self._restricted(handler)) for pattern, method, handler in admin_routes.ROUTES]
+        if context.admin:
+            routes += [(pattern, method, self._restricted(handler, context.admin)) for pattern, method, handler in admin_routes.ROUTES]
         self._router = Router(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
@@ -94,7 +97,7 @@ class OpenInferenceProtocol(Protocol):
             await respond_json(send, {"name": model, "ready": False, "error": reason}, 400)
 
     async def _server_metadata(self, scope: Scope, send: Send, admission: Admission) -> None:  # noqa: ARG002
-        await respond_json(send, self._catalog.server_metadata())
+        await respond_json(send, self._catalog.server_metadata(has_admin=self.context.admin is not None))
 
     async def _model_metadata(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, await while_connected(scope, self._catalog.model_metadata(model, version)))
@@ -105,11 +108,11 @@ class OpenInferenceProtocol(Protocol):
     async def _statistics(self, scope: Scope, send: Send, admission: Admission, model: str = "", version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, self._catalog.statistics(model, version))
 
-    def _restricted(self, handler: admin_routes.Handler) -> Handler:
+    def _restricted(self, handler: admin_routes.Handler, admin: AdminSurface) -> Handler:
         """Return a handler that lets only clients of the admin surface use ``handler``, and sends its result."""
 
         async def answer(scope: Scope, send: Send, admission: Admission, **arguments: str) -> None:
-            self.context.admin.check(scope)
+            admin.check(scope)
             document: dict[str, Any] = {}
             if scope["method"] == "POST":
                 document = admin_routes.read_document(await self._body(scope, admission), self.context.bounds)
@@ -199,4 +202,5 @@ class OpenInferenceProtocol(Protocol):
         call.version, call.reserve = version, admission.reserve_more
         call.deadline, call.priority = deadline_of(scope, self.settings), priority_of(scope)
         if self.settings.shared_memory:
-            call.check_memory = partial(self.context.admin.check, scope)
+            admin = self.context.admin
+            call.check_memory = partial(admin.check, scope) if admin else refuse_shared_memory
