@@ -265,9 +265,12 @@ def check_address(config: Config) -> Iterator[Finding]:
     if not is_loopback(host):
         reason = f"on {host}, every client that can reach this machine can use the modules: there is no authentication"
         yield config.finding(WARNING, "host", reason, "Use 127.0.0.1 behind a proxy that authenticates, or a firewall")
-        if config.settings.admin == "any":
-            reason = f"on {host}, every client that can reach this machine can load and unload models, and change logging and tracing"
-            yield config.finding(WARNING, "admin", reason, 'Set it to "local"')
+    settings = config.settings
+    admin_host = settings.admin_host if settings.has_own_admin else host
+    is_open = settings.admin_port is not None or not settings.has_own_admin  # to other programs than this user's
+    if settings.admin == "any" and is_open and not is_loopback(admin_host):
+        reason = f"on {admin_host}, every client that can reach this machine can load and unload models, and change logging and tracing"
+        yield config.finding(WARNING, "admin", reason, 'Set it to "local"')
 
 
 def _listening_problem(host: str, port: int) -> str:

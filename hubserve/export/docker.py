@@ -28,7 +28,7 @@ def docker_steps(plan: ExportPlan) -> list[tuple[str, str]]:
 
 def run_options(plan: ExportPlan) -> str:
     """Return the options of ``docker run``: ports, volumes, secrets, limits."""
-    words = [f"-p {port}:{port}" for port in plan.ports.values()]
+    words = [f"-p {port}:{port}" for port in plan.public_ports.values()]
     words += [f"--cpus {plan.options.cpus} --memory {plan.memory_mb}m --cap-drop ALL --security-opt no-new-privileges"]
     words += [f"--gpus {plan.gpus}"] if plan.gpus else []
     words += [f"-v {each.source}:{plan.places.secrets}/{each.name}:ro" for each in plan.secrets]

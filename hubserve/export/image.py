@@ -103,7 +103,7 @@ def dockerfile(plan: ExportPlan) -> str:
         models=install if inside else f"COPY profiles/ {places.home}/profiles/",
         runtime_models=f"COPY models/ {places.models}/" if inside else "",
         owned=" ".join(owned),
-        ports=" ".join(map(str, plan.ports.values())),
+        ports=" ".join(map(str, plan.public_ports.values())),
         start_s=plan.load_timeout_s,
         epoch=EPOCH,
         uid=UID,

@@ -176,11 +176,7 @@ def _config_map(plan: ExportPlan) -> dict[str, Any]:
 
 def _service(plan: ExportPlan) -> dict[str, Any]:
     protocols = {"http": "https" if plan.uses_tls else "http", "grpc": "kubernetes.io/h2c", "metrics": "http"}
-    ports = [
-        {"name": name, "port": port, "targetPort": name, "appProtocol": protocols[name]}
-        for name, port in plan.ports.items()
-        if name != "admin"
-    ]
+    ports = [{"name": name, "port": port, "targetPort": name, "appProtocol": protocols[name]} for name, port in plan.public_ports.items()]
     spec = {"selector": labels(plan), "ports": ports}
     return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(plan), "spec": spec}
 
@@ -209,7 +205,7 @@ def _disruption_budget(plan: ExportPlan) -> dict[str, Any]:
 
 
 def _network_policy(plan: ExportPlan) -> dict[str, Any]:
-    ports = [{"protocol": "TCP", "port": name} for name in plan.ports if name != "admin"]
+    ports = [{"protocol": "TCP", "port": name} for name in plan.public_ports]
     spec: dict[str, Any] = {"podSelector": {"matchLabels": labels(plan)}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}]}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": _metadata(plan), "spec": spec}
 

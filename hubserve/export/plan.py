@@ -16,7 +16,7 @@ from hubserve.settings import ServerSettings, read_config
 from hubserve.settings.security import TLS_FILES
 
 #: settings that name a file, folder or socket that the server writes
-_OUTPUTS = ("access_log_file", "log_file", "trace_dir")
+_OUTPUTS = ("access_log_file", "log_file", "trace_dir", "admin_socket")
 _BASE_MB, _INSTANCE_MB = 1024, 1024
 _WIDEST_PORT = 65535
 
@@ -86,12 +86,17 @@ class ExportPlan:
     def ports(self) -> dict[str, int]:
         """Ports by name, each port once."""
         settings = self.settings
-        named = {"http": settings.port, "grpc": settings.grpc_port, "metrics": settings.metrics_port}
+        named = {"http": settings.port, "grpc": settings.grpc_port, "metrics": settings.metrics_port, "admin": settings.admin_port}
         seen: dict[int, str] = {}
         for name, port in named.items():
             if port is not None:
                 seen.setdefault(port, name)
         return {name: port for port, name in seen.items()}
+
+    @property
+    def public_ports(self) -> dict[str, int]:
+        """Ports that others may reach, by name: all but that of the admin surface."""
+        return {name: port for name, port in self.ports.items() if name != "admin"}
 
     @property
     def metrics_port(self) -> int:
@@ -184,9 +189,9 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
         HubError: the configuration is invalid, a module cannot be found, or a port is not fixed.
     """
     settings = read_config(config, {}, note)
-    for key in ("port", "grpc_port", "metrics_port"):
+    for key in ("port", "grpc_port", "metrics_port", "admin_port"):
         if getattr(settings, key) == 0:
-            raise ConfigError(f"'{key}' is 0, any free port, which nothing outside could know; give a port from 1 to {_WIDEST_PORT}")
+            raise ConfigError(f"'{key}' is 0, any free port, which no client could know; give a port from 1 to {_WIDEST_PORT}")
     notes: list[str] = []
     found = find_modules(settings, [config.absolute().parent], notes)
     if found.extras:

@@ -115,7 +115,7 @@ class HubBlueprint(flask.Blueprint):
                 self._mount(prefix + "<path:rest>", prefix, _METHODS)
         for rule in _MORE_SLASHES:
             self._mount(rule, "/predict/", _METHODS)
-        for path in _PAGES if pages else ():
+        for path in _pages(settings) if pages else ():
             self._mount(path, path, ("GET", "OPTIONS"))
         _blueprints.add(self)
 
@@ -193,6 +193,11 @@ class HubBlueprint(flask.Blueprint):
         if self._gateway:
             self._inherited.append(self._gateway)
         self._lock, self._gateway = threading.Lock(), None
+
+
+def _pages(settings: ServerSettings) -> list[str]:
+    """Return the paths of hubserve's own pages; the application has no admin surface if that has an address of its own."""
+    return [path for path in _PAGES if not (settings.has_own_admin and path == "/status")]
 
 
 def _scope(path: str) -> dict[str, Any]:
