@@ -117,6 +117,13 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         help="let clients on this machine pass tensors in POSIX shared memory",
     )
     start.add_argument(
+        "--access-keys",
+        "--access_keys",
+        dest="access_keys",
+        metavar="FILE",
+        help="file of the API keys of clients, which 'hub access create' writes (default: clients need no key)",
+    )
+    start.add_argument(
         "--admin",
         choices=["local", "off", "any"],
         help="clients that may load and unload models, register shared memory, change logging and tracing, and read /status: "

@@ -158,7 +158,7 @@ class ExportPlan:
             changes["host"] = self.host
         if self.settings.workers is None and self.host:  # a container sees all cores of its node, not those that it may use
             changes["workers"] = self.options.cpus
-        changes["model_store"] = [f"{self.places.models}/{each}" for each in self.found.stores]
+        changes["model_store"] = [*(f"{self.places.models}/{each}" for each in self.found.stores), *self.found.remote_stores]
         changes["build_environments"] = False
         document = _differing(msgspec.structs.replace(self.settings, **changes), ServerSettings())
         document["modules_info"] = {name: self._module_document(name) for name in self.settings.modules_info}
@@ -194,6 +194,11 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
             raise ConfigError(f"'{key}' is 0, any free port, which no client could know; give a port from 1 to {_WIDEST_PORT}")
     notes: list[str] = []
     found = find_modules(settings, [config.absolute().parent], notes)
+    if found.extras:
+        notes.append(
+            f"the server reads {', '.join(found.remote_stores)} itself; give it credentials by environment variables, as shown below, or "
+            "mount the files that have them"
+        )
     for name, module in settings.modules_info.items():
         for each in (path for path in module.library_path if Path(path).is_absolute()):
             notes.append(f"'{name}' has the library folder '{each}', which is of this machine only and left out")

@@ -4,22 +4,19 @@ from collections.abc import Iterable, Mapping
 
 from starlette.types import Scope
 
-from hubserve.errors import HubError
+from hubserve.access.refusals import Forbidden
 from hubserve.net.headers import header, headers_of
 from hubserve.net.hosts import Hosts, is_loopback
 from hubserve.net.origin_policy import CROSS_ORIGIN
 from hubserve.settings import ServerSettings
+from hubserve.telemetry.request_record import CURRENT
+
+__all__ = ["AdminSurface", "Forbidden"]
 
 #: proxies add at least one of these headers, or one that begins with ``x-forwarded-``
 _PROXY_HEADERS = {"forwarded", "via", "x-real-ip"}
 _WHAT = "the admin surface (models, shared memory, logging, tracing, status)"
 _REMEDY = "Connect directly from the server's machine, or set 'admin' to 'any' to let every client use it that can reach the server"
-
-
-class Forbidden(HubError):
-    """The client has no access."""
-
-    code = "forbidden"
 
 
 class AdminSurface:
@@ -33,6 +30,7 @@ class AdminSurface:
 
     def __init__(self, settings: ServerSettings, hosts: Hosts, *, is_socket: bool = False) -> None:
         self._access = settings.admin
+        self._needs_key = bool(settings.access_keys)
         self._hosts = hosts
         self._is_socket = is_socket
 
@@ -44,6 +42,7 @@ class AdminSurface:
         Raises:
             Forbidden: the message says why.
         """
+        self._check_key()
         if self._access == "any":
             return
         host = header(scope, b"host")
@@ -62,8 +61,16 @@ class AdminSurface:
         Raises:
             Forbidden: the message says why.
         """
+        self._check_key()
         if self._access != "any":
             self._check_client(peer, metadata)
+
+    def _check_key(self) -> None:
+        """Refuse a request without a key of an admin, also one for inference that uses shared memory."""
+        if self._needs_key:
+            record = CURRENT.get()
+            if record is None or record.access is None or not record.access.is_admin:
+                raise Forbidden(f"{_WHAT} needs a key with the scope 'admin', which the key of this request lacks")
 
     def _check_client(self, peer: str, headers: Iterable[str]) -> None:
         if self._access == "off":

@@ -3,11 +3,15 @@
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 from starlette.types import Receive, Scope, Send
 
+from hubserve.access.gate import Gate
+from hubserve.access.keys import Need
 from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.visible_models import Models, VisibleModels
 from hubserve.net.admission import AdmissionControl
 from hubserve.net.connection_limits import Connections
 from hubserve.net.hosts import Hosts
@@ -30,12 +34,16 @@ class Context:
         settings: the server's.
         models: loads and unloads models; None if that is not possible.
         is_mounted: whether the protocols run inside another application instead of hubserve's own server.
+        has_pages: whether clients find the pages for people beside the protocols, such as ``/docs``.
 
     Attributes:
-        dataplane: the served modules.
+        dataplane: the served modules; where the server has keys, those that the key of the current request shows.
+        all_models: all served modules, for every request.
+        gate: checks keys; None if the server has none.
         settings: the server's.
         models: loads and unloads models while the server runs; None if that is not possible.
         is_mounted: whether the protocols run inside another application.
+        has_pages: whether the pages for people are beside the protocols.
         hosts: the server's host names.
         proxies: that are in front of the server.
         connections: limits on its connections; None where another server accepts them.
@@ -49,12 +57,22 @@ class Context:
     """
 
     def __init__(
-        self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None, *, is_mounted: bool = False
+        self,
+        dataplane: DataPlane,
+        settings: ServerSettings,
+        models: ModelControl | None = None,
+        *,
+        is_mounted: bool = False,
+        has_pages: bool = True,
     ) -> None:
-        self.dataplane = dataplane
+        self.telemetry = Telemetry()
+        self.gate = Gate(Path(settings.access_keys), self.telemetry.refused) if settings.access_keys else None
+        self.all_models = dataplane
+        self.dataplane: Models = VisibleModels(dataplane) if self.gate else dataplane
         self.settings = settings
         self.models = models
         self.is_mounted = is_mounted
+        self.has_pages = has_pages
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.proxies = Proxies(settings)
         self.connections: Connections | None = None
@@ -62,7 +80,6 @@ class Context:
         self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
-        self.telemetry = Telemetry()
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], None]] = [self.decoders.close]
         self._shared: dict[Callable[[Context], Any], Any] = {}
@@ -115,6 +132,10 @@ class Protocol(ABC):
         self.dataplane = context.dataplane
         self.settings = context.settings
         self.admission = context.admission
+
+    def need_of(self, scope: Scope) -> Need:  # noqa: ARG002 - for protocols whose paths differ in it
+        """Return what a request needs its key to permit, on a server with keys; its modules are checked where they are found."""
+        return Need.INFER
 
     @abstractmethod
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -64,7 +64,7 @@ class _Pages:
     """The pages of a server, at whichever of its addresses they are visited."""
 
     def __init__(self, context: Context) -> None:
-        self.apps = GradioApps(context.dataplane, context.settings.root_path.rstrip("/") + _PREFIX)
+        self.apps = GradioApps(context.dataplane, context.all_models, context.settings.root_path.rstrip("/") + _PREFIX)
         self.limit = _PageLimit(max(1, context.settings.max_concurrency // 2))
         context.on_stop.append(self.apps.stop)
 

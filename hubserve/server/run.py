@@ -25,6 +25,7 @@ from hubserve.server import pidfile
 from hubserve.server.admin_socket import AdminSocket
 from hubserve.server.app import build_app, metrics_app
 from hubserve.server.engine_watch import EngineWatch
+from hubserve.server.exposure import warn_if_open
 from hubserve.server.listener import bind, bound_socket
 from hubserve.server.loading import load_modules
 from hubserve.server.logs import set_up_access_log, set_up_log
@@ -34,6 +35,7 @@ from hubserve.server.service_manager import ServiceManager
 from hubserve.server.shutdown_signals import ShutdownSignals, drop_lost_output
 from hubserve.server.side_server import HttpServer, SideServers
 from hubserve.server.tls import ServerTls
+from hubserve.server.traces import set_up_traces
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ def serve(settings: ServerSettings, make_plans: MakePlans, search_path: Sequence
         LoadFailed: no module could be loaded.
     """
     log_writer = set_up_log(settings)
+    warn_if_open(settings)
     keep_large_buffers()
     connections = connections_for(
         raise_descriptor_limit(), settings.max_connections, settings.max_connections_per_peer, Proxies(settings).trusts
@@ -93,6 +96,7 @@ class _Gateway:
         self._context.connections = connections
         self._tls = ServerTls(settings, connections, self._context.telemetry)
         set_up_access_log(self._context)
+        set_up_traces(self._context)
         self._grpc_server: GrpcServer | None = None
         self._server: HttpServer
         self._sides = SideServers()
@@ -196,6 +200,8 @@ class _Gateway:
         """Answer a command of this machine; see :meth:`hubserve.server.reload.Reloader.answer`."""
         if request.get("op") == "reload":
             await self._tls.reload()
+            if self._context.gate:
+                self._context.gate.reload()
         async for line in self._reloader.answer(request):
             yield line
 

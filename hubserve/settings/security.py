@@ -26,10 +26,14 @@ class SecuritySettings(ObservabilitySettings, forbid_unknown_fields=True, frozen
     """PEM file of that certificate's private key."""
     grpc_tls_client_ca: str = ""
     """The same as ``tls_client_ca`` for gRPC on its own port."""
+    access_keys: str = ""
+    """File of the API keys of clients, which ``hub access create`` writes; a relative path is resolved beside the configuration file. It is
+    read again when it changes. Not set: clients need no key."""
     admin: Literal["local", "off", "any"] = "local"
     """Clients that may use the admin surface: load and unload models, register shared memory, change logging and tracing, read
     ``/status``. ``local``: clients that connect directly from this machine, not through a proxy and not from a web page of another
-    origin. ``off``: none. ``any``: every client that can reach the server."""
+    origin. ``off``: none. ``any``: every client that can reach the server. With ``access_keys``, each of them needs a key with the
+    scope ``admin`` besides."""
     admin_port: Port | None = None
     """Port that has the admin surface, and all else that ``port`` answers; 0 for any free one. It speaks gRPC, too, if ``grpc_port`` is
     set. Set, nothing of the admin surface is answered on ``port`` and ``grpc_port``: its paths are unknown there."""

@@ -8,7 +8,7 @@ from functools import partial
 from hubserve.errors import HubError, TooLarge
 from hubserve.net.grpc.call import Call
 from hubserve.net.grpc.framing import Message
-from hubserve.net.grpc.status import Status
+from hubserve.net.grpc.status import RpcError, Status
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.errors import grpc_status
 from hubserve.protocols.open_inference.core.shared_memory import refuse_shared_memory
@@ -30,6 +30,13 @@ def refusal(error: Exception) -> tuple[Status, str]:
         return Status[grpc_status(error)], sendable(error.message, _MAX_TEXT_BYTES)
     log.error("an unexpected error while answering a gRPC call", exc_info=error)
     return Status.INTERNAL, _UNEXPECTED
+
+
+def status_of(error: Exception) -> str:
+    """Return the name of the status of an error."""
+    if isinstance(error, RpcError):
+        return error.status.name
+    return grpc_status(error) if isinstance(error, HubError) else Status.INTERNAL.name
 
 
 def deadline_of(call: Call, settings: ServerSettings) -> float:

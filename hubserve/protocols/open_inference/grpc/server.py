@@ -12,6 +12,7 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
+from hubserve.access.keys import Need
 from hubserve.net.admission import Admission
 from hubserve.net.content_encoding import decode_body
 from hubserve.net.grpc.call import Call, endpoint_of
@@ -30,7 +31,7 @@ from hubserve.protocols.open_inference.grpc.large_messages import encode_large, 
 from hubserve.protocols.open_inference.grpc.raw_tensors import response_parts
 from hubserve.protocols.open_inference.grpc.reflection import Reflection, without_methods
 from hubserve.protocols.open_inference.grpc.stream import Stream
-from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS, UnaryCalls
+from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS, NEEDS, UnaryCalls
 
 log = logging.getLogger("hubserve")
 
@@ -70,6 +71,7 @@ class GrpcServer:
             refuse=refusal,
             telemetry=context.telemetry,
             client_of=context.proxies.client_of if context.proxies.are_set else None,
+            gate=context.gate,
         )
         self.endpoint = endpoint_of(service)
         self.endpoint.connection_limit = connection_limit
@@ -107,12 +109,15 @@ class GrpcServer:
         handlers = {name: _decoding(messages[name], call) for name, call in calls.items()}
         if admin:
             handlers |= {name: _restricted(handlers[name], admin) for name in ADMIN_CALLS}
-        inference = {name: Method(self._admitting(handler)) for name, handler in handlers.items()}
-        inference["ModelInfer"] = Method(self._admitting(self._infer))
-        inference["ModelStreamInfer"] = Method(self._stream, streams=True)
+        inference = {name: Method(self._admitting(handler), need=NEEDS.get(name, Need.ADMIN)) for name, handler in handlers.items()}
+        inference["ModelInfer"] = Method(self._admitting(self._infer), need=Need.INFER)
+        inference["ModelStreamInfer"] = Method(self._stream, streams=True, has_requests=True, need=Need.INFER)
         check = _decoding(health_pb2.HealthCheckRequest, self._health.check)
-        health = {"Check": Method(self._admitting(check)), "Watch": Method(self._health.watch, streams=True)}
-        reflection = {"ServerReflectionInfo": Method(self._reflection.answer, streams=True)}
+        health = {
+            "Check": Method(self._admitting(check), need=Need.OPEN),
+            "Watch": Method(self._health.watch, streams=True, need=Need.OPEN),
+        }
+        reflection = {"ServerReflectionInfo": Method(self._reflection.answer, streams=True, need=Need.ANY)}
         return {SERVICE: inference, HEALTH_SERVICE: health, **dict.fromkeys(self._reflection.names, reflection)}
 
     def _admitting(self, handler: Handler) -> Callable[[Message, Call], Awaitable[Answer]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2
 
+from hubserve.access.keys import Need
 from hubserve.errors import InvalidInput, ModuleNotFound
 from hubserve.protocols.open_inference.core.service import OpenInference
 from hubserve.protocols.open_inference.grpc.codec import message_from_json, parameter_value
@@ -22,6 +23,16 @@ ADMIN_CALLS = {
     "CudaSharedMemoryUnregister",
     "TraceSetting",
     "LogSettings",
+}
+#: the other calls -> what they need a client's key to permit
+NEEDS = {
+    "ServerLive": Need.OPEN,
+    "ServerReady": Need.OPEN,
+    "ModelReady": Need.METADATA,
+    "ServerMetadata": Need.METADATA,
+    "ModelMetadata": Need.METADATA,
+    "ModelConfig": Need.METADATA,
+    "ModelStatistics": Need.METADATA,
 }
 
 
