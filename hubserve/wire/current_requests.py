@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from hubserve.wire.frames import WireError
+from hubserve.wire.joined_traces import join_trace, leave_trace, own_trace
 
 
 class RequestReference(NamedTuple):
@@ -39,6 +40,13 @@ class CurrentFrame(NamedTuple):
         """Return the known ids of the requests that are computed."""
         chosen = self.requests if self.call < 0 else self.requests[self.call : self.call + 1]
         return tuple(each.id for each in chosen if each is not None and each.id)
+
+    def trace(self) -> str:
+        """Return the ``traceparent`` of the first request that is traced; "" for none."""
+        if not self.requests:
+            return ""
+        chosen = self.requests if self.call < 0 else self.requests[self.call : self.call + 1]
+        return next((each.trace for each in chosen if each is not None and each.trace), "")
 
 
 def frame_of(number: int, header: Dict[str, Any]) -> CurrentFrame:
@@ -84,6 +92,7 @@ def compute_frame(frame: CurrentFrame) -> None:
     global _computed  # noqa: PLW0603 - an instance computes one frame at a time
     _CURRENT.set(frame)
     _computed = frame
+    join_trace(frame.trace())
 
 
 def leave_frame() -> None:
@@ -91,3 +100,13 @@ def leave_frame() -> None:
     global _computed  # noqa: PLW0603 - as above
     _CURRENT.set(None)
     _computed = None
+    leave_trace()
+
+
+def current_trace() -> str:
+    """Return the ``traceparent`` of the span within which the calling thread or task works; "" if its request is not traced.
+
+    That is a span of the module's own, if it has opened one with OpenTelemetry.
+    """
+    frame = current_frame()
+    return own_trace() or (frame.trace() if frame is not None else "")

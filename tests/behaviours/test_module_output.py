@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.conftest import Server, Start, toy, wait_for
+from tests.conftest import Server, toy, wait_for
 
 
 @pytest.fixture(scope="module")

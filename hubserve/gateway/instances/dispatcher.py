@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from hubserve.errors import HubError, InstanceDied
+from hubserve.gateway.instances.batch_trace import BatchTrace, begin_batch
 from hubserve.gateway.instances.connection import NotComputed
 from hubserve.gateway.instances.frame_records import ids_of
 from hubserve.gateway.instances.instance import BROKEN, Instance
@@ -109,6 +110,7 @@ class InstanceDispatcher:
                 header["call_sizes"] = call_sizes
             if batch[0].once:
                 header["once"] = True
+            traced = begin_batch(batch, self._instance)
             requests = described_requests(batch)
             if requests:
                 header["requests"] = requests
@@ -126,7 +128,7 @@ class InstanceDispatcher:
         self.in_flight += 1
         self._frames.begin([work.record for work in batch])
         try:
-            self._instance.infer(header, buffers, partial(self._answered, batch, keys))
+            self._instance.infer(header, buffers, partial(self._answered, batch, keys, traced))
         except Exception:
             self._fail_unsent(batch)
 
@@ -145,7 +147,7 @@ class InstanceDispatcher:
         """Return by which lines of the log name the instance and the requests of a batch."""
         return {**self._log_fields, "request_id": ids_of([work.record for work in batch])}
 
-    def _answered(self, batch: list[QueuedRequest], keys: list[int], answer: Frame | InstanceDied) -> None:
+    def _answered(self, batch: list[QueuedRequest], keys: list[int], traced: BatchTrace | None, answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
         now = time.monotonic()
         given_at = self._given_at.popleft()
@@ -162,13 +164,13 @@ class InstanceDispatcher:
         # a rise counts at once, a fall gradually
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
-            self._retry(batch, keys, answer)
+            self._retry(batch, keys, answer, traced)
             return
         try:
             outcomes = _outcomes(batch, answer)
         except WireError as error:  # the connection ends the instance for it
             self.retired = True
-            self._retry(batch, keys, self._instance.death(BROKEN + error.message))
+            self._retry(batch, keys, self._instance.death(BROKEN + error.message), traced)
             raise
         self._note_answer(answer)
         try:
@@ -188,6 +190,8 @@ class InstanceDispatcher:
                 if outcome is not None:
                     resolve(work, outcome, self._log_fields)
         self._count(batch, answer.header, begun_at, busy_s)
+        if traced is not None:
+            traced.answered(answer.header, begun_at, busy_s)
 
     def _note_answer(self, _: Frame) -> None:
         self.has_answered = True
@@ -195,8 +199,10 @@ class InstanceDispatcher:
     def _count(self, batch: list[QueuedRequest], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
         self._statistics.add_batch(batch, header, begun_at, busy_s)
 
-    def _retry(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied) -> None:
+    def _retry(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied, traced: BatchTrace | None) -> None:
         """Requeue the requests of an instance that died, or fail those that may not be retried."""
+        if traced is not None:
+            traced.failed(died.message)
         merged = len(batch) > 1
         if self._channel:  # except those that the instance has answered or handed back already
             batch = [work for work, key in zip(batch, keys, strict=False) if self._channel.forget(key)]

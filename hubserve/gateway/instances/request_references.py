@@ -13,5 +13,6 @@ def described_requests(batch: Sequence[QueuedRequest]) -> list[dict[str, str] | 
         if record is not None and record.request_id:
             if described is None:
                 described = [None] * len(batch)
-            described[index] = {"id": record.request_id, "trace": ""}
+            attempt = work.trace.attempt if work.trace is not None else None
+            described[index] = {"id": record.request_id, "trace": attempt.execute.header() if attempt is not None else ""}
     return described
