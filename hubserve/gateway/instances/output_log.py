@@ -1,11 +1,13 @@
 """Write the output of a module into the server's log, with the module's name and the requests that it was written for."""
 
 import logging
-import sys
 from collections.abc import Sequence
+from functools import cache
 
 from hubserve.gateway.instances.frame_records import ids_of
 from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.telemetry.line_writer import LineWriter
+from hubserve.telemetry.log_file import StandardError
 from hubserve.telemetry.log_format import TextFormatter
 from hubserve.telemetry.request_record import RequestRecord
 from hubserve.wire.output_marks import OutputLine, shown_ids
@@ -47,11 +49,16 @@ class OutputLog:
         """
         about = {**self._about, "request_id": request_id}
         record = log.makeRecord(logger or log.name, level, "", 0, text, (), None, extra=about)
-        if log.hasHandlers():
-            if log.isEnabledFor(level):
-                log.handle(record)
-        else:  # an application that has not set up logging: its server's standard error
-            sys.stderr.write(_FALLBACK.format(record) + "\n")
+        if log.level == logging.NOTSET and not (log.isEnabledFor(level) and log.hasHandlers()):
+            _standard_error().write((_FORMATTER.format(record) + "\n").encode("utf-8", "backslashreplace"))
+        elif log.isEnabledFor(level):
+            log.handle(record)
 
 
-_FALLBACK = TextFormatter()
+_FORMATTER = TextFormatter()
+
+
+@cache
+def _standard_error() -> LineWriter:
+    """Return the writer for applications whose own logging takes no such lines, so that what modules print appears there, too."""
+    return LineWriter(StandardError(), lambda count: b"%d lines are missing here, because standard error is blocked\n" % count)
