@@ -122,7 +122,9 @@ class Pool:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, await self._replace(slot))
             except Exception as error:
-                log.exception("an unexpected error while an instance of '%s' was kept running", slot.spec.module)
+                log.exception(
+                    "an unexpected error while an instance of '%s' was kept running", slot.spec.module, extra=slot.spec.log_fields()
+                )
                 slot.error = f"the server failed to keep it running ({type(error).__name__}); see the server log"
                 if slot.instance is not None:
                     slot.instance.kill()
@@ -165,7 +167,7 @@ class Pool:
         try:
             await instance.start()
         except HubError as error:
-            log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - the message is complete
+            _log_failure(slot, error)
             if instance.died_loading and not slot.died_loading:  # one death while loading is not enough to refuse waiting requests
                 slot.died_loading = True
                 return _LONGEST_DELAY_S
@@ -176,7 +178,7 @@ class Pool:
                 self._batcher.fail_all(LoadFailed(f"module '{slot.spec.module}' has no running instance: {error.message}"))
             return _LONGEST_DELAY_S
         slot.put(instance)
-        log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.location)
+        log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.location, extra=slot.spec.log_fields())
         return _LONGEST_DELAY_S
 
     async def _replace_beside(self, slot: Slot, old: Instance, dispatcher: InstanceDispatcher) -> bool:
@@ -185,12 +187,13 @@ class Pool:
         Returns:
             False if the new one could not be loaded, so that the old one stays.
         """
-        log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.location, slot.replace_reason)
+        text, fields = "replacing an instance of '%s' (%s): %s", slot.spec.log_fields()
+        log.info(text, slot.spec.module, old.location, slot.replace_reason, extra=fields)
         instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
         except HubError as error:
-            log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - as above
+            _log_failure(slot, error)
             dispatcher.retired = False
             self._batcher.dispatch()
             return False
@@ -207,7 +210,8 @@ class Pool:
         """Limit batches to fewer items after an engine ran out of memory, and replace the process, whose memory is fragmented."""
         limit = max(1, items // 2)
         if limit < self._latencies.limit:
-            log.warning("module '%s' ran out of memory with %d items; at most %d from now on", slot.spec.module, items, limit)
+            text = "module '%s' ran out of memory with %d items; at most %d from now on"
+            log.warning(text, slot.spec.module, items, limit, extra=slot.spec.log_fields())
             self._latencies.lower_limit(limit)
         slot.request_replacement("it ran out of memory", "out_of_memory")
 
@@ -241,3 +245,7 @@ async def _finish(instance: Instance, dispatcher: InstanceDispatcher) -> None:
     finally:
         dispatcher.closed = True
         await instance.stop()
+
+
+def _log_failure(slot: Slot, error: HubError) -> None:
+    log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message, extra=slot.spec.log_fields())

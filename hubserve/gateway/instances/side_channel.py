@@ -97,7 +97,7 @@ class SideChannel(FrameProtocol):
         self.executing.discard(key)
         if outcome is not None and key in self.open:  # otherwise its responses come, or came, by on_frame()
             self.forget(key)
-            resolve(work, outcome)
+            resolve(work, outcome, self.log_fields)
 
     def cancel(self, key: int) -> None:
         """Cancel a request that is no longer waited for, if the instance still has it, and the calls made for it alone."""
@@ -195,7 +195,7 @@ class SideChannel(FrameProtocol):
             self.send({"op": "cancel", "key": key})  # an error ends a stream
         if stream is None or isinstance(outcome, HubError):
             assert outcome is not None, "it was checked"
-            resolve(work, outcome)
+            resolve(work, outcome, self.log_fields)
             if stream is None:
                 self.on_late_response(work)
             if work.raw.key not in self.open:
