@@ -5,7 +5,9 @@ import re
 from contextvars import ContextVar
 from itertools import count
 
+from hubserve.access.gate import Grant
 from hubserve.errors import HubError
+from hubserve.telemetry.spans import RequestTrace
 
 _ID = re.compile(r"[!-~]{1,128}")
 _counter = count(1)
@@ -30,8 +32,10 @@ class RequestRecord:
         error: code of the :class:`hubserve.errors.HubError` that was answered; "" for none.
         message: of that error.
         request_id: that the client sent, or that was made for it; "" until :meth:`identify` is called.
+        access: what the client's key permits; None where the server has no keys, and before the key is checked.
         marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
             for them.
+        trace: its trace; None if it is not traced.
     """
 
     protocol = ""
@@ -48,7 +52,9 @@ class RequestRecord:
     error = ""
     message = ""
     request_id = ""
+    access: Grant | None = None
     marks: dict[str, int] | None = None
+    trace: RequestTrace | None = None
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at
@@ -62,7 +68,7 @@ class RequestRecord:
         """
         record = RequestRecord(started_at)
         record.protocol, record.method, record.path, record.peer = self.protocol, "CALL", self.path, self.peer
-        record.client_certificate = self.client_certificate
+        record.client_certificate, record.access = self.client_certificate, self.access
         if self.request_id:
             record.request_id = f"{self.request_id}.{number}"
         return record

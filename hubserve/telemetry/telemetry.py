@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from hubserve.telemetry.request_record import RequestRecord
+from hubserve.telemetry.traces import Traces
 
 log = logging.getLogger("hubserve")
 
@@ -24,6 +25,8 @@ class Telemetry:
         handshakes: number of TLS handshakes by their result: ``ok``, ``plain`` for clients that do not encrypt, ``certificate`` for those
             without a trusted certificate, ``timeout``, ``protocol``, ``lost``, ``limit``, ``evicted``.
         wants_ids: whether every request has an id, and its answer names it, because a log of requests has it.
+        traces: chooses the requests that are traced; None if none are.
+        span_counts: returns the number of spans by their fate.
     """
 
     def __init__(self) -> None:
@@ -34,6 +37,8 @@ class Telemetry:
         self.wants_marks = False
         self.handshakes: Counter[str] = Counter()
         self.wants_ids = False
+        self.traces: Traces | None = None
+        self.span_counts: Callable[[], dict[str, int]] = dict
 
     def begin(self) -> RequestRecord:
         """Return the record of a request whose head has come."""

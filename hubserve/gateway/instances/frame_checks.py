@@ -139,6 +139,7 @@ class _Call(Struct):
     parents: list[int]
     blocking: bool
     halting: bool
+    trace: str = ""
 
 
 class _Series(Struct):

@@ -11,6 +11,7 @@ from hubserve.net.grpc.framing import Message
 from hubserve.net.grpc.status import RpcError, Status
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.errors import grpc_status
+from hubserve.protocols.open_inference.core.shared_memory import refuse_shared_memory
 from hubserve.protocols.open_inference.grpc.codec import sendable
 from hubserve.settings import ServerSettings
 
@@ -46,7 +47,9 @@ def deadline_of(call: Call, settings: ServerSettings) -> float:
 
 def memory_check(context: Context, call: Call) -> Callable[[], None] | None:
     """Return a check that raises Forbidden unless the client may use shared memory; None if the server has none."""
-    return partial(context.admin.check_call, call.peer, call.metadata) if context.settings.shared_memory else None
+    if not context.settings.shared_memory:
+        return None
+    return partial(context.admin.check_call, call.peer, call.metadata) if context.admin else refuse_shared_memory
 
 
 def check_small(data: Message) -> None:

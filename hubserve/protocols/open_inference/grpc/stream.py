@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Any, cast
 
+from hubserve.access.refusals import Unauthenticated
 from hubserve.errors import Unavailable
 from hubserve.net.admission import Pace
 from hubserve.net.grpc.call import Call
@@ -121,18 +123,33 @@ class Stream:
                 request = await read_message(data, self._service.large_requests, responses.set_id)
                 request.deadline, request.reserve = deadline_of(self._call, self._context.settings), admission.reserve_more
                 request.check_memory = memory_check(self._context, self._call)
-                await self._infer(request, responses)
+                with self._permitted():
+                    await self._infer(request, responses)
             responses.end(Status.OK.name)
         except asyncio.CancelledError:
             responses.cancel(self._error)
             raise
         except Exception as error:
-            if self._ends_with_error:
+            if self._ends_with_error or isinstance(error, Unauthenticated):
                 self._abort(error)
             responses.add_error(error)
         finally:
             self._queue.advance()
         await self._flush()
+
+    @contextlib.contextmanager
+    def _permitted(self) -> Iterator[None]:
+        """Count a request for the limits of its key, which may have been revoked since the stream was opened.
+
+        Raises:
+            HubError: the key does not permit it.
+        """
+        gate, stream, record = self._context.gate, self._call.record.access, CURRENT.get()
+        if gate is None or stream is None or record is None:
+            yield
+        else:
+            with gate.request(stream) as record.access:
+                yield
 
     async def _infer(self, request: InferCall, responses: RequestResponses) -> None:
         inference, decoders = self._service.inference, self._context.decoders
