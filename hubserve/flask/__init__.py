@@ -25,6 +25,7 @@ from werkzeug.exceptions import HTTPException
 from hubserve.errors import ConfigError, HubError
 from hubserve.flask.gateway import Closed, Gateway
 from hubserve.flask.request_cycle import WsgiRequestCycle
+from hubserve.net.asgi import MOUNTED_AT
 from hubserve.protocols import protocol_classes
 from hubserve.server.deployment import find_modules, make_plans
 from hubserve.server.reload import MakePlans
@@ -143,7 +144,7 @@ class HubBlueprint(flask.Blueprint):
         def view(rest: str = "") -> flask.Response:
             return self._answer(path + rest)
 
-        endpoint = rule.removeprefix("/").translate(str.maketrans("/<:>", "____"))
+        endpoint = rule.removeprefix("/").translate(str.maketrans("/<:>.", "_____"))
         self.add_url_rule(rule, endpoint, view, methods=methods, provide_automatic_options=False, merge_slashes=False)
 
     def _answer(self, path: str) -> flask.Response:
@@ -209,6 +210,7 @@ def _scope(path: str) -> dict[str, Any]:
         "raw_path": path.encode(),
         "query_string": request.query_string,
         "root_path": "",
+        MOUNTED_AT: (request.script_root + request.path).removesuffix(path).rstrip("/"),
         "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers],
         "client": (request.remote_addr or "", 0),
         "server": None,

@@ -15,6 +15,7 @@ from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
 from hubserve.protocols.model_control import ModelControl
+from hubserve.protocols.openapi.document import Document
 from hubserve.settings import ServerSettings
 from hubserve.telemetry.telemetry import Telemetry
 
@@ -43,6 +44,7 @@ class Context:
         bounds: limits on clients' JSON.
         decoders: decoder processes for large requests.
         telemetry: receives the record of each request.
+        describers: add what they serve to the description of the server.
         on_stop: called when the server begins to stop, while requests are still in progress.
         on_close: called once the last request has ended.
     """
@@ -62,6 +64,7 @@ class Context:
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
         self.telemetry = Telemetry()
+        self.describers: list[Callable[[Document], None]] = []
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], None]] = [self.decoders.close]
         self._shared: dict[Callable[[Context], Any], Any] = {}
@@ -103,6 +106,9 @@ class Protocol(ABC):
         self.dataplane = context.dataplane
         self.settings = context.settings
         self.admission = context.admission
+
+    def describe(self, document: Document) -> None:  # noqa: B027 - a protocol may have nothing to describe
+        """Add the protocol's operations to the description of the server; called in a thread, with all that it may describe."""
 
     @abstractmethod
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

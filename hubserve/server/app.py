@@ -20,6 +20,7 @@ from hubserve.net.page_headers import with_page_headers
 from hubserve.protocols import Context, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.protocols.metrics import Exposition
+from hubserve.server.page_operations import describe_pages
 from hubserve.server.status import server_status
 
 _SLASHES = re.compile("/{2,}")
@@ -29,6 +30,7 @@ def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
     own_pages = with_page_headers(_own_pages(context.dataplane, context.admin))
+    context.describers.append(describe_pages)
     policy = OriginPolicy(context.settings, context.hosts)
     proxies = context.proxies if context.proxies.are_set else None
 

@@ -84,10 +84,11 @@ class ModelCatalog:
                 module = await self._dataplane.loaded(name, version or None)
             except LoadFailed as error:
                 raise LoadFailed(f"failed to load '{name}', {error.message}", error.detail) from None
-            signature = self._signature_of(module)
+            signature = self.signature_of(module)
         return signature
 
-    def _signature_of(self, module: ServedModule) -> Signature:
+    def signature_of(self, module: ServedModule) -> Signature:
+        """Return the inputs and outputs of a loaded module."""
         signature = self.cached_signature(module)
         if signature is None:
             signature = self._signatures[module] = Signature(module, self._step_labels)
@@ -95,7 +96,7 @@ class ModelCatalog:
 
     def _step_labels(self, step: EnsembleStep, output: str) -> list[str]:
         module = self.find(step.model, step.version or "")
-        return self._signature_of(module).labels(output) if module.is_loaded else []
+        return self.signature_of(module).labels(output) if module.is_loaded else []
 
     def server_metadata(self) -> dict[str, Any]:
         """Return ``{"name", "version", "extensions"}``."""
