@@ -36,7 +36,9 @@ __all__ = ["HubBlueprint", "blueprint"]
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
 #: paths of clients whose base address ends in a slash; PaddleHub's protocol accepts them
 _MORE_SLASHES = ("/predict//<path:rest>", "//predict/<path:rest>")
-_PAGES = ("/health/live", "/health/ready", "/status")
+_PAGES = ("/docs", "/health/live", "/health/ready", "/status")
+#: rule of the files that ``/docs`` loads
+_PAGE_FILES = "/docs/<path:rest>"
 
 
 def blueprint(
@@ -55,7 +57,8 @@ def blueprint(
             no effect, as another server runs the application.
         url_prefix: prefix of all paths: with ``"/ml"``, ``/ml/predict/<module>``.
         name: the blueprint's; two in one application need two names.
-        pages: whether to answer ``/health/live``, ``/health/ready``, ``/metrics`` and ``/status`` too.
+        pages: whether to answer ``/docs``, ``/health/live``, ``/health/ready``, ``/metrics`` and ``/status`` too, and with a
+            ``url_prefix`` that prefix itself with the list of modules.
     Raises:
         ConfigError: neither or both of modules and config are given, or the settings are invalid.
         HubError: a module is not installed.
@@ -116,8 +119,9 @@ class HubBlueprint(flask.Blueprint):
                 self._mount(prefix + "<path:rest>", prefix, _METHODS)
         for rule in _MORE_SLASHES:
             self._mount(rule, "/predict/", _METHODS)
-        for path in _PAGES if pages else ():
-            self._mount(path, path, ("GET", "OPTIONS"))
+        self._has_pages = pages
+        if pages:
+            self._mount_pages(at_root=not (url_prefix or "").strip("/"))
         _blueprints.add(self)
 
     def start(self) -> None:
@@ -139,6 +143,13 @@ class HubBlueprint(flask.Blueprint):
             gateway, self._gateway = self._gateway, None
         if gateway:
             gateway.close()
+
+    def _mount_pages(self, *, at_root: bool) -> None:
+        for path in _pages(self._settings):
+            self._mount(path, path, ("GET", "OPTIONS"))
+        self._mount(_PAGE_FILES, "/docs/", ("GET", "OPTIONS"))
+        if not at_root:  # the front page of an application is its own
+            self._mount("/", "/", ("GET", "OPTIONS"))
 
     def _mount(self, rule: str, path: str, methods: Sequence[str]) -> None:
         def view(rest: str = "") -> flask.Response:
@@ -174,7 +185,9 @@ class HubBlueprint(flask.Blueprint):
         """
         with self._lock:
             if self._gateway is None:
-                self._gateway = Gateway(self._settings, self._make_plans, self.url_prefix or "", self._search_path)
+                self._gateway = Gateway(
+                    self._settings, self._make_plans, self.url_prefix or "", self._search_path, has_pages=self._has_pages
+                )
             gateway = self._gateway
         try:
             gateway.wait_until_running()
@@ -194,6 +207,11 @@ class HubBlueprint(flask.Blueprint):
         if self._gateway:
             self._inherited.append(self._gateway)
         self._lock, self._gateway = threading.Lock(), None
+
+
+def _pages(settings: ServerSettings) -> list[str]:
+    """Return the paths of hubserve's own pages; the application has no admin surface if that has an address of its own."""
+    return [path for path in _PAGES if not (settings.has_own_admin and path == "/status")]
 
 
 def _scope(path: str) -> dict[str, Any]:

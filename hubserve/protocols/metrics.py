@@ -11,6 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
+from hubserve.access.keys import Need
 from hubserve.net.asgi import respond, respond_options
 from hubserve.net.headers import header
 from hubserve.protocols.base import Context, Protocol
@@ -39,7 +40,11 @@ class MetricsProtocol(Protocol):
         """See the base class."""
         if self._exposition is not None and self._is_on:
             responses = {"200": answer("Prometheus's text format.", {"type": "string"}, TEXT)}
-            document.add("get", "/metrics", operation("metrics", "Metrics for Prometheus", "server", responses))
+            document.add("get", "/metrics", operation("metrics", "Metrics for Prometheus", "server", responses), Need.METRICS)
+
+    def need_of(self, scope: Scope) -> Need:  # noqa: ARG002 - it has one path
+        """Return that the key must permit to read metrics."""
+        return Need.METRICS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -63,6 +68,7 @@ class Exposition(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
         context.telemetry.end_listeners.append(self._counts.add)
+        context.telemetry.stream_listeners.append(self._counts.add_stream)
 
     def describe(self) -> list[Metric]:
         """Return nothing: names are known only while modules are served."""

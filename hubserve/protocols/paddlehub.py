@@ -34,6 +34,7 @@ from hubserve.net.headers import header
 from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.arguments import ArgumentReader, BatchKeys
 from hubserve.protocols.base import Context, Protocol
+from hubserve.protocols.browser_links import is_from_browser, lead_to_docs
 from hubserve.protocols.documents import is_small_object
 from hubserve.protocols.forms import apply_form, read_form
 from hubserve.protocols.openapi.document import Document
@@ -99,6 +100,9 @@ class PaddleHubProtocol(Protocol):
             await respond_options(send, "POST, OPTIONS")
             return
         if scope["method"] != "POST":
+            if self.context.has_pages and is_from_browser(scope):
+                await lead_to_docs(scope, send, name)
+                return
             message = f"{_PREFIX}{name} takes POST, not {scope['method']}"
             await respond(send, 405, _envelope("405", message), allow="POST")
             return

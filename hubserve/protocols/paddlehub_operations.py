@@ -5,6 +5,7 @@ import math
 from typing import Any
 from urllib.parse import quote
 
+from hubserve.access.keys import Need
 from hubserve.kinds.description import Description, Interface
 from hubserve.protocols.openapi.arguments import JsonRequest, request_of
 from hubserve.protocols.openapi.document import (
@@ -80,7 +81,7 @@ def describe_module(document: Document, each: DescribedModule, statuses: list[in
         parameters=parameters,
         content=content,
     )
-    document.add("post", f"/predict/{segment(each.name)}", made)
+    document.add("post", f"/predict/{segment(each.name)}", made, Need.INFER, each.name)
 
 
 def segment(name: str) -> str:
@@ -93,8 +94,7 @@ def _content(each: DescribedModule) -> dict[str, Any]:
     described, plan = each.module.description, each.module.plan
     content: dict[str, Any] = {}
     has_json = Interface.JSON in described.interfaces
-    has_method = has_json and (bool(plan.info.serving_method) or bool(described.arguments) or described.any_json)
-    method = request_of(described, plan.predict_args) if has_method else None
+    method = request_of(each.module)
     if Interface.PICTURE in described.interfaces:
         content[FORM] = _picture_form(described, method)
     elif method is not None and (form := _form(method)):

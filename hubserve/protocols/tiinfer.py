@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from hubserve.access.keys import Need
 from hubserve.errors import (
     DeadlineExceeded,
     HubError,
@@ -72,17 +73,17 @@ class TiinferProtocol(Protocol):
     def describe(self, document: Document) -> None:
         """See the base class."""
         scripts = [each for each in document.modules if each.module.plan.info.kind == KIND]
-        if len(scripts) != 1:
+        request = request_of(scripts[0].module) if len(scripts) == 1 else None
+        if request is None:
             return
         (script,) = scripts
-        request = request_of(script.module.description, script.module.plan.predict_args)
         content = {JSON: with_examples(request.schema, {"example": ("from the script's serving_example", request.example)})}
         statuses = [status for _, status in _STATUSES]
         responses = {"200": answer("What the script returns.", {}), **document.errors("Tiinfer", statuses, {"type": "string"}, TEXT)}
         description = block(script.module.description.doc)
         tag = document.tag_of(script)
         made = operation("inference", f"Ask {script.name}", tag, responses, description=description, content=content)
-        document.add("post", _PATH, made)
+        document.add("post", _PATH, made, Need.INFER, script.name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""

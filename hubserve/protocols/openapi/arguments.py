@@ -2,10 +2,12 @@
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from hubserve.errors import InvalidInput
-from hubserve.kinds.description import Argument, Description
+from hubserve.gateway.dataplane import ServedModule
+from hubserve.kinds.description import Argument, Description, Interface
 from hubserve.protocols.documents import JsonBounds, parse_json
 from hubserve.protocols.openapi.annotations import schema_of
 from hubserve.protocols.openapi.examples import Unknown, value_of_argument
@@ -45,13 +47,15 @@ class JsonRequest(NamedTuple):
     example: Any = None
 
 
-def request_of(described: Description, predict_args: dict[str, Any]) -> JsonRequest:
-    """Return the JSON requests that a module's method takes.
+def request_of(module: ServedModule) -> JsonRequest | None:
+    """Return the JSON requests that a loaded module's method takes; None for a module without such a method."""
+    described, info = module.description, module.plan.info
+    if Interface.JSON not in described.interfaces or not (info.serving_method or described.arguments or described.any_json):
+        return None
+    return _request_of(described, module.plan.predict_args)
 
-    Args:
-        described: the module's description.
-        predict_args: of the server's configuration; requests need not have these arguments.
-    """
+
+def _request_of(described: Description, predict_args: Mapping[str, Any]) -> JsonRequest:
     if described.any_json:
         return JsonRequest({"description": "Any JSON value."}, _parsed(described.example))
     texts = dict(_DOCUMENTED.findall(described.doc))

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hubserve import __version__
+from hubserve.access.keys import Need
 from hubserve.gateway.dataplane import ServedModule
+from hubserve.protocols.openapi.reader import Reader
 from hubserve.protocols.openapi.texts import line, plain
 
 #: what the tools of the ecosystem read best; see docs/adr/0051-openapi-3-0-from-signatures.md
@@ -29,6 +31,15 @@ REASONS: Mapping[int, str] = {
     504: "The request's time ran out.",
 }
 _RETRIED = (429, 503)
+_SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key that `hub access create` has made: hsk_..."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key."},
+}
+_REFUSAL = {
+    "type": "object",
+    "description": "Why the key was refused, in the words of both protocols.",
+    "properties": {each: {"type": "string"} for each in ("status", "msg", "results", "error")},
+}
 _NO_NAME = re.compile(r"[^0-9A-Za-z]+")
 
 
@@ -53,21 +64,17 @@ class Document:
 
     Args:
         modules: that the reader of the document may use, by name; those that are loaded.
+        reader: what it may use.
         base_path: under which the server's paths begin, such as "/ml"; "" for none.
-        is_admin: whether the reader may use the admin surface.
 
     Attributes:
         modules: the modules.
-        is_admin: whether to describe the admin surface.
-        servers, security: of the document.
-        security_schemes: by name.
+        reader: what the reader may use.
     """
 
-    def __init__(self, modules: Mapping[str, Sequence[ServedModule]], base_path: str = "", *, is_admin: bool = False) -> None:
-        self.is_admin = is_admin
+    def __init__(self, modules: Mapping[str, Sequence[ServedModule]], reader: Reader, base_path: str = "") -> None:
+        self.reader = reader
         self.modules = _with_ids(modules)
-        self.security: list[dict[str, list[str]]] = []
-        self.security_schemes: dict[str, Any] = {}
         self._base_path = base_path
         self._tags: dict[str, str] = {}
         self._paths: dict[str, dict[str, Any]] = {}
@@ -109,21 +116,30 @@ class Document:
             if status in REASONS
         }
 
-    def add(self, method: str, path: str, operation: dict[str, Any]) -> None:
-        """Add an operation.
+    def add(self, method: str, path: str, operation: dict[str, Any], need: Need, module: str = "") -> None:
+        """Add an operation, unless the reader may not use it.
 
         Args:
             method: of HTTP, in lower case.
             path: begins with a slash; names in it are percent-encoded.
             operation: OpenAPI's Operation Object.
+            need: what it needs a key to permit.
+            module: that it asks; "" for none.
         """
+        if not self.reader.may(need, module):
+            return
+        if self.reader.has_key and need is Need.OPEN:
+            operation["security"] = []
+        elif self.reader.has_key:
+            operation["responses"] = {**self.errors("Key", (401, 403, 429), _REFUSAL), **operation["responses"]}
         self._paths.setdefault(path, {})[method] = operation
 
     def to_json(self) -> dict[str, Any]:
         """Return the complete document."""
         components = {section: values for section, values in self._components.items() if values}
-        if self.security_schemes:
-            components["securitySchemes"] = self.security_schemes
+        if self.reader.has_key:
+            components["securitySchemes"] = _SECURITY_SCHEMES
+        used = {name for path in self._paths.values() for each in path.values() for name in each["tags"]}
         return {
             "openapi": VERSION,
             "info": {
@@ -133,10 +149,10 @@ class Document:
                 "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             },
             "servers": [{"url": self._base_path or "/"}],
-            "tags": [{"name": name, "description": text} if text else {"name": name} for name, text in self._tags.items()],
+            "tags": [{"name": name, "description": text} if text else {"name": name} for name, text in self._tags.items() if name in used],
             "paths": self._paths,
             "components": components,
-            **({"security": self.security} if self.security else {}),
+            **({"security": [{name: []} for name in _SECURITY_SCHEMES]} if self.reader.has_key else {}),
         }
 
 

@@ -10,13 +10,15 @@ from typing import NamedTuple
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from hubserve.access.keys import Need
 from hubserve.bounded_cache import BoundedCache
 from hubserve.gateway.dataplane import ServedModule
 from hubserve.net.asgi import base_path, respond, respond_options
 from hubserve.net.headers import header
-from hubserve.protocols.admin import Forbidden
+from hubserve.net.preferences import accepts
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.openapi.document import Document
+from hubserve.protocols.openapi.reader import reader_of
 
 _PATH = "/openapi.json"
 #: documents differ by what their readers may see, and by the path under which a proxy publishes the server
@@ -40,6 +42,10 @@ class OpenApiProtocol(Protocol):
         self._answers: BoundedCache[Hashable, _Answer] = BoundedCache(_MOST_DOCUMENTS)
         self._lock = asyncio.Lock()
 
+    def need_of(self, scope: Scope) -> Need:  # noqa: ARG002 - it has one path
+        """Return that the key must permit to read descriptions."""
+        return Need.METADATA
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - it reads no body
         """Answer one request."""
         if scope["method"] == "OPTIONS":
@@ -49,25 +55,25 @@ class OpenApiProtocol(Protocol):
             await respond(send, 405, b"/openapi.json takes GET\n", content_type="text/plain", allow="GET, HEAD, OPTIONS")
             return
         answer = await self._answer(scope)
-        headers = {"etag": answer.etag, "cache_control": "no-cache", "vary": "Accept-Encoding"}
+        headers = {"etag": answer.etag, "cache_control": "private, no-cache", "vary": "Accept-Encoding, Authorization, X-API-Key"}
         if answer.etag in header(scope, b"if-none-match"):
             await respond(send, 304, b"", **headers)
-        elif "gzip" in header(scope, b"accept-encoding"):
+        elif accepts(header(scope, b"accept-encoding"), "gzip"):
             await respond(send, 200, answer.compressed, content_encoding="gzip", **headers)
         else:
             await respond(send, 200, answer.body, **headers)
 
     async def _answer(self, scope: Scope) -> _Answer:
         """Return the document for the reader of a request; it is made once for each state of the server."""
-        modules = self._modules()
-        is_admin, root = self._is_admin(scope), base_path(scope)
-        key = (is_admin, root, tuple(weakref.ref(each) for versions in modules.values() for each in versions))
+        modules, root = self._modules(), base_path(scope)
+        reader = reader_of(scope, self.context.admin, has_gate=self.context.gate is not None, names=modules)
+        key = (reader, root, tuple(weakref.ref(each) for versions in modules.values() for each in versions))
         answer = self._answers.get(key)
         if answer is None:
             async with self._lock:
                 answer = self._answers.get(key)
                 if answer is None:
-                    document = Document(modules, root, is_admin=is_admin)
+                    document = Document(modules, reader, root)
                     answer = self._answers[key] = await asyncio.to_thread(self._write, document)
         return answer
 
@@ -78,13 +84,6 @@ class OpenApiProtocol(Protocol):
             if each.is_loaded:
                 modules.setdefault(each.name, []).append(each)
         return modules
-
-    def _is_admin(self, scope: Scope) -> bool:
-        try:
-            self.context.admin.check(scope)
-        except Forbidden:
-            return False
-        return True
 
     def _write(self, document: Document) -> _Answer:
         for describe in self.context.describers:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from hubserve.access.keys import Need
 from hubserve.protocols.open_inference.http.operation_parts import ADMIN_TAG, NAME, a_list, an_object, errors
 from hubserve.protocols.openapi.document import JSON, Document, answer, operation, with_examples
 from hubserve.settings import ServerSettings
@@ -44,7 +45,7 @@ def describe_admin(document: Document, settings: ServerSettings) -> None:
         made = operation(
             f"v2_{each.id}", each.summary, ADMIN_TAG, responses, parameters=parameters, content=content, needs_body=each.example != {}
         )
-        document.add(each.method, each.path, made)
+        document.add(each.method, each.path, made, Need.ADMIN)
 
 
 def _repository(settings: ServerSettings) -> Iterator[_Path]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hubserve.access.keys import Need
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF, DTYPE_OF
 from hubserve.protocols.open_inference.core.signatures import ARGUMENTS, PICTURES, Signature
 from hubserve.protocols.open_inference.http.operation_parts import NAME, PARAMETERS, a_list, an_object, errors, segment
@@ -44,7 +45,7 @@ class _Model:
         self._path = f"/v2/models/{segment(each.name)}" + (f"/versions/{segment(version)}" if version else "")
         self._which = f"{each.name} version {version}" if version else each.name
         self._described = signature.module.description
-        self._arguments = request_of(self._described, signature.module.plan.predict_args) if ARGUMENTS.name in signature.inputs else None
+        self._arguments = request_of(signature.module) if ARGUMENTS.name in signature.inputs else None
 
     # --- descriptions ---
 
@@ -62,13 +63,13 @@ class _Model:
         why = an_object(name=NAME, ready={"type": "boolean"}, error=NAME)
         responses = {"200": answer("It is.", ready), "400": answer("`error` says why not.", why)}
         self._document.add(
-            "get", self._path + "/ready", operation(f"v2_ready_{self._id}", f"Is {self._which} ready?", self._tag, responses)
+            "get", self._path + "/ready", operation(f"v2_ready_{self._id}", f"Is {self._which} ready?", self._tag, responses), Need.METADATA
         )
 
     def _get(self, rest: str, what: str, title: str, response: dict[str, Any]) -> None:
         responses = {"200": response, **errors(self._document, 404, 503)}
         made = operation(f"v2_{what}_{self._id}", f"{title} of {self._which}", self._tag, responses)
-        self._document.add("get", self._path + rest, made)
+        self._document.add("get", self._path + rest, made, Need.METADATA)
 
     # --- inference ---
 
@@ -201,7 +202,7 @@ class _Model:
             description=paragraphs(plain(info.summary), block(self._described.doc)),
             content=content,
         )
-        self._document.add("post", f"{self._path}/{what}", made)
+        self._document.add("post", f"{self._path}/{what}", made, Need.INFER, self._signature.name)
 
 
 def _about(spec: TensorSpec, shape: list[int]) -> str:

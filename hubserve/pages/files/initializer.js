@@ -1,0 +1,69 @@
+// Start Swagger UI on /docs. A file of its own, because the page's policy allows no scripts inside it.
+"use strict";
+
+(() => {
+  const place = document.getElementById("swagger-ui");
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const followColors = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+  followColors();
+  dark.addEventListener("change", followColors);
+
+  const decoded = (path) => {
+    try {
+      return decodeURIComponent(path);
+    } catch {
+      return path;
+    }
+  };
+
+  // PaddleHub's protocol decodes names twice, so that a "%" in one is written as "%2525"
+  const leadsTo = (path, address) => [decoded(path), decoded(decoded(path))].includes(address);
+
+  // "#module/NAME" names a module: the document knows under which operation it is asked. Swagger UI would read it as a link of its own.
+  let wanted = "";
+  const takeLink = () => {
+    wanted = decoded((/^#module\/(.+)$/.exec(window.location.hash) || [])[1] || "");
+    if (wanted) {
+      window.history.replaceState(null, "", window.location.pathname + window.location.search);
+    }
+  };
+  takeLink();
+
+  const scrollTo = (address) => {
+    for (const shown of document.querySelectorAll(".opblock-post .opblock-summary-path")) {
+      if (leadsTo(shown.dataset.path, address)) {
+        shown.closest(".opblock").scrollIntoView();
+      }
+    }
+  };
+
+  const showModule = () => {
+    const paths = ui.specSelectors.specJson().get("paths");
+    if (!wanted || !paths) {
+      return;
+    }
+    for (const address of [`/predict/${wanted}`, `/v2/models/${wanted}/infer`]) {
+      const operation = paths.find((_, path) => leadsTo(path, address))?.get("post");
+      if (operation) {
+        const tag = operation.getIn(["tags", 0], "default");
+        ui.layoutActions.show(["operations-tag", tag], true);
+        ui.layoutActions.show(["operations", tag, operation.get("operationId")], true);
+        window.setTimeout(() => scrollTo(address), 0);
+        return;
+      }
+    }
+  };
+
+  const ui = SwaggerUIBundle({
+    url: place.dataset.document,
+    domNode: place,
+    deepLinking: true,
+    displayRequestDuration: true,
+    onComplete: showModule,
+    validatorUrl: null, // it would send the document to another server
+  });
+  window.addEventListener("hashchange", () => {
+    takeLink();
+    showModule();
+  });
+})();
