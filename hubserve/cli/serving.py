@@ -126,10 +126,32 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         help="let clients on this machine pass tensors in POSIX shared memory",
     )
     start.add_argument(
+        "--access-keys",
+        "--access_keys",
+        dest="access_keys",
+        metavar="FILE",
+        help="file of the API keys of clients, which 'hub access create' writes (default: clients need no key)",
+    )
+    start.add_argument(
         "--admin",
         choices=["local", "off", "any"],
         help="clients that may load and unload models, register shared memory, change logging and tracing, and read /status: "
         "those that connect directly from this machine (local, default), none (off), or all (any)",
+    )
+    start.add_argument(
+        "--admin-port",
+        "--admin_port",
+        dest="admin_port",
+        type=int,
+        metavar="PORT",
+        help="port on this machine that has this admin surface, which --port then lacks (default: --port has it)",
+    )
+    start.add_argument(
+        "--admin-socket",
+        "--admin_socket",
+        dest="admin_socket",
+        metavar="PATH",
+        help="Unix socket that has this admin surface, for the server's user and root",
     )
     start.add_argument(
         "--allowed-hosts",

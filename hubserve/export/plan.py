@@ -16,7 +16,7 @@ from hubserve.settings import ServerSettings, read_config
 from hubserve.settings.security import TLS_FILES
 
 #: settings that name a file, folder or socket that the server writes
-_OUTPUTS = ("access_log_file", "log_file", "trace_dir")
+_OUTPUTS = ("access_log_file", "log_file", "trace_dir", "admin_socket")
 _BASE_MB, _INSTANCE_MB = 1024, 1024
 _WIDEST_PORT = 65535
 
@@ -86,12 +86,17 @@ class ExportPlan:
     def ports(self) -> dict[str, int]:
         """Ports by name, each port once."""
         settings = self.settings
-        named = {"http": settings.port, "grpc": settings.grpc_port, "metrics": settings.metrics_port}
+        named = {"http": settings.port, "grpc": settings.grpc_port, "metrics": settings.metrics_port, "admin": settings.admin_port}
         seen: dict[int, str] = {}
         for name, port in named.items():
             if port is not None:
                 seen.setdefault(port, name)
         return {name: port for port, name in seen.items()}
+
+    @property
+    def public_ports(self) -> dict[str, int]:
+        """Ports that others may reach, by name: all but that of the admin surface."""
+        return {name: port for name, port in self.ports.items() if name != "admin"}
 
     @property
     def metrics_port(self) -> int:
@@ -153,7 +158,7 @@ class ExportPlan:
             changes["host"] = self.host
         if self.settings.workers is None and self.host:  # a container sees all cores of its node, not those that it may use
             changes["workers"] = self.options.cpus
-        changes["model_store"] = [f"{self.places.models}/{each}" for each in self.found.stores]
+        changes["model_store"] = [*(f"{self.places.models}/{each}" for each in self.found.stores), *self.found.remote_stores]
         changes["build_environments"] = False
         document = _differing(msgspec.structs.replace(self.settings, **changes), ServerSettings())
         document["modules_info"] = {name: self._module_document(name) for name in self.settings.modules_info}
@@ -184,11 +189,16 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
         HubError: the configuration is invalid, a module cannot be found, or a port is not fixed.
     """
     settings = read_config(config, {}, note)
-    for key in ("port", "grpc_port", "metrics_port"):
+    for key in ("port", "grpc_port", "metrics_port", "admin_port"):
         if getattr(settings, key) == 0:
-            raise ConfigError(f"'{key}' is 0, any free port, which nothing outside could know; give a port from 1 to {_WIDEST_PORT}")
+            raise ConfigError(f"'{key}' is 0, any free port, which no client could know; give a port from 1 to {_WIDEST_PORT}")
     notes: list[str] = []
     found = find_modules(settings, [config.absolute().parent], notes)
+    if found.extras:
+        notes.append(
+            f"the server reads {', '.join(found.remote_stores)} itself; give it credentials by environment variables, as shown below, or "
+            "mount the files that have them"
+        )
     for name, module in settings.modules_info.items():
         for each in (path for path in module.library_path if Path(path).is_absolute()):
             notes.append(f"'{name}' has the library folder '{each}', which is of this machine only and left out")

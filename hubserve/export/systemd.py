@@ -122,16 +122,18 @@ class Systemd(Target):
 
     def render(self, plan: ExportPlan) -> Written:
         """See the base class."""
+        environ = [(f"sudoedit /etc/{UNIT}/{UNIT}.env", "credentials for the model stores")] if plan.found.variables else []
         texts = {
             f"{UNIT}.service": unit_text(plan),
             f"{UNIT}.sysusers": f'u {UNIT} - "hubserve" /var/lib/{UNIT}\n',
-            f"{UNIT}.env": "# environment variables of the server, such as:\n# CUDA_VISIBLE_DEVICES=0\n",
+            f"{UNIT}.env": _env_text(plan),
             "install.sh": install_text(plan),
             "config.json": plan.config_text(),
         }
         steps = [
             *_credential_steps(plan),
             ("sudo ./install.sh", "install hubserve, the modules and the unit"),
+            *environ,
             ("sudo systemctl daemon-reload && sudo systemctl enable --now hubserve", "serve, now and after each boot"),
             ("systemctl status hubserve", "see that it is ready"),
             ("sudo systemctl reload hubserve", "later: load changed modules and settings without a gap"),
@@ -168,6 +170,11 @@ def install_text(plan: ExportPlan) -> str:
         installs="\n".join(plan.found.install_commands(_PLACES.bundles, as_user)),
         **fields,
     )
+
+
+def _env_text(plan: ExportPlan) -> str:
+    names = "".join(f"# {each}=\n" for each in plan.found.variables)
+    return "# environment variables of the server, such as:\n# CUDA_VISIBLE_DEVICES=0\n" + names
 
 
 def _credential_steps(plan: ExportPlan) -> list[tuple[str, str]]:

@@ -145,7 +145,7 @@ class HubBlueprint(flask.Blueprint):
             gateway.close()
 
     def _mount_pages(self, *, at_root: bool) -> None:
-        for path in _PAGES:
+        for path in _pages(self._settings):
             self._mount(path, path, ("GET", "OPTIONS"))
         self._mount(_PAGE_FILES, "/docs/", ("GET", "OPTIONS"))
         if not at_root:  # the front page of an application is its own
@@ -207,6 +207,11 @@ class HubBlueprint(flask.Blueprint):
         if self._gateway:
             self._inherited.append(self._gateway)
         self._lock, self._gateway = threading.Lock(), None
+
+
+def _pages(settings: ServerSettings) -> list[str]:
+    """Return the paths of hubserve's own pages; the application has no admin surface if that has an address of its own."""
+    return [path for path in _PAGES if not (settings.has_own_admin and path == "/status")]
 
 
 def _scope(path: str) -> dict[str, Any]:

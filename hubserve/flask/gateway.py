@@ -18,6 +18,7 @@ from hubserve.server.loading import load_modules
 from hubserve.server.logs import set_up_access_log
 from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans
+from hubserve.server.traces import set_up_traces
 from hubserve.settings import ServerSettings
 from hubserve.telemetry.telemetry import Telemetry
 
@@ -129,6 +130,7 @@ class Gateway:
         models = ModelRepository(dataplane, self._settings, self._search_path)
         context = Context(dataplane, self._settings, models, is_mounted=True, has_pages=self._has_pages)
         set_up_access_log(context)
+        set_up_traces(context)
         self._app, self._telemetry = build_app(context), context.telemetry
         self._running.set()
         loading = asyncio.create_task(self._load(dataplane, models))

@@ -156,6 +156,8 @@ class SideChannel(Host):
             "inputs": frames.pack_arrays(call.inputs, buffers),
             "sequence": call.sequence and list(call.sequence),
         }
+        if not call.trace:
+            del header["trace"]
         self._requests.mark_acted(call.parents)
         return self._send_call(header, buffers)
 

@@ -151,6 +151,8 @@ def _links(context: Context, request: Request) -> list[tuple[str, str]]:
     links = [("docs", "docs"), ("openapi.json", "openapi.json"), ("health", "health/ready")]
     if settings.metrics and (settings.metrics_port is None or context.is_mounted):
         links.append(("metrics", "metrics"))
+    if context.admin is None:
+        return links
     try:
         context.admin.check(request.scope)
     except Forbidden:

@@ -11,6 +11,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
+from hubserve.access.keys import Need
 from hubserve.net.asgi import respond, respond_options
 from hubserve.net.headers import header
 from hubserve.protocols.base import Context, Protocol
@@ -34,6 +35,10 @@ class MetricsProtocol(Protocol):
         self._is_on = context.settings.metrics and (context.settings.metrics_port is None or context.is_mounted)
         self._exposition = context.shared(Exposition) if context.settings.metrics else None
 
+    def need_of(self, scope: Scope) -> Need:  # noqa: ARG002 - it has one path
+        """Return that the key must permit to read metrics."""
+        return Need.METRICS
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if self._exposition is None or not self._is_on:
@@ -56,6 +61,7 @@ class Exposition(Collector):
         self._registry.register(self)
         ProcessCollector(registry=self._registry)
         context.telemetry.end_listeners.append(self._counts.add)
+        context.telemetry.stream_listeners.append(self._counts.add_stream)
 
     def describe(self) -> list[Metric]:
         """Return nothing: names are known only while modules are served."""

@@ -15,7 +15,8 @@ op           direction         content
                                ``decode_ahead``, ``extra_inputs``, ``warm_up``, ``nan``
 ``loaded``   to the gateway    ``description``, ``times``: items and seconds of the calls of the warm-up
 ``infer``    to the instance   ``calls``, each with an ``interface``, or ``merged`` (see :mod:`hubserve.instance.frame_calls`);
-                               ``call_sizes``, ``once``: a call that fails is not computed again
+                               ``call_sizes``, ``once``: a call that fails is not computed again; ``requests``: for whom (see
+                               :mod:`hubserve.wire.current_requests`); ``mark_output``: mark the output of native code
 ``results``  to the gateway    ``results``, one per call, in order; ``times``, ``took_s``, ``calls_s``, ``prepare_s``,
                                ``out_of_memory``
 ``ping``     to the instance

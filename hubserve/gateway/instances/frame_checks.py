@@ -123,6 +123,7 @@ class _Call(Struct):
     parents: list[int]
     blocking: bool
     halting: bool
+    trace: str = ""
 
 
 class _Ask(Struct):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.visible_models import Models
 from hubserve.protocols.open_inference.core.trace_files import TraceFiles
 from hubserve.protocols.open_inference.core.trace_settings import MODE, TIMESTAMPS, check_changes, default_settings, trace_folder
 from hubserve.settings import ServerSettings
@@ -53,7 +53,7 @@ class Tracer:
         ConfigError: ``trace_dir`` names the home of a user that does not exist.
     """
 
-    def __init__(self, settings: ServerSettings, dataplane: DataPlane) -> None:
+    def __init__(self, settings: ServerSettings, dataplane: Models) -> None:
         self._dataplane = dataplane
         self._folder = trace_folder(settings.trace_dir)
         self._files = TraceFiles(self._folder) if self._folder else None
