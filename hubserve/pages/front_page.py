@@ -21,7 +21,7 @@ _LONGEST_REASON = 500
 
 
 class _Card(NamedTuple):
-    """What the page shows of one module, taken on the event loop and rendered beside it."""
+    """One module as the page shows it: collected on the event loop, rendered in a thread."""
 
     name: str
     version: str
