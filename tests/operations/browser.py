@@ -73,7 +73,7 @@ class Browser:
         return {f"{each.scheme}://{each.netloc}" for each in parts if each.scheme not in _SCHEMES_WITHOUT_A_SERVER}
 
     def complaints(self) -> list[str]:
-        """What Chromium has to say against pages so far: exceptions, failed requests, violations of a policy; not what they log themselves."""
+        """Exceptions, failed requests and violations of a policy so far, as Chromium reports them; not what pages log themselves."""
         self._messages += [each["message"] for each in self.driver.get_log("browser") if each["source"] != "console-api"]
         return list(self._messages)
 
