@@ -8,8 +8,9 @@ from urllib.parse import quote
 import numpy as np
 
 from hubserve.gateway.dataplane import ServedModule
-from hubserve.kinds.description import Description, Interface
+from hubserve.kinds.description import Interface
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF
+from hubserve.protocols.openapi.arguments import as_text, request_of
 from hubserve.types import BYTES, REST, TensorSpec
 
 #: tensors of up to this many elements are written out
@@ -46,16 +47,12 @@ def example_of(module: ServedModule, address: str, *, needs_key: bool) -> Exampl
         picture = shlex.quote(f"{address}/docs/example.png")
         return Example(f"curl -s {picture} | {curl} -H 'Content-Type: image/png' --data-binary @- {predict}", sends_picture=True)
     if Interface.JSON in described.interfaces:
-        text = _arguments(described)
-        return Example(f"{curl} -H {shlex.quote(_JSON)} -d {shlex.quote(text)} {predict}") if text else None
+        request = request_of(module)
+        if request is not None and request.example is not None:
+            return Example(f"{curl} -H {shlex.quote(_JSON)} -d {shlex.quote(as_text(request.example))} {predict}")
     if Interface.TENSORS in described.interfaces:
         return Example(_tensors(module, curl, shlex.quote(f"{address}/v2/models/{name}/infer")))
     return None
-
-
-def _arguments(described: Description) -> str:
-    values: dict[str, Any] = {"str": "some text", "int": 1, "float": 0.5, "bool": True, "list": ["some text"], "dict": {}}
-    return json.dumps({name: values.get(kind, "some text") for name, kind in (described.argument_types or {}).items()})
 
 
 def _tensors(module: ServedModule, curl: str, url: str) -> str:

@@ -250,7 +250,7 @@ def test_every_command_that_the_page_shows_works_when_it_is_pasted(server: Serve
         answers[command.rpartition(server.url)[2]] = answer
     assert {"/predict/shout", "/predict/doubler", "/predict/sizes", "/v2/models/tensors/infer"} <= set(answers)
     assert len(answers) == 8
-    assert answers["/predict/sizes"]["results"] == [[240, 320, 3]]
+    assert answers["/predict/sizes"]["results"] == ["320 x 240 px"]
 
 
 def test_commands_name_the_server_as_its_client_does(server: Server) -> None:
