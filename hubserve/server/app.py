@@ -29,7 +29,7 @@ _SLASHES = re.compile("/{2,}")
 #: path of hubserve's own page, as in its route -> what it needs its key to permit, on a server with keys; other pages are for admins
 PAGE_NEEDS = {
     "/": Need.METADATA,
-    "/docs": Need.METADATA,
+    "/docs": Need.OPEN,  # it asks for a key itself, to read the description of the server
     "/docs/{name:path}": Need.OPEN,
     "/health/live": Need.OPEN,
     "/health/ready": Need.OPEN,
