@@ -78,4 +78,4 @@ class Telemetry:
             try:
                 listener(record)
             except Exception:
-                log.exception("an unexpected error while recording a request")
+                log.exception("an unexpected error while recording a request", extra={"request_id": record.identify()})

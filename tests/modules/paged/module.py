@@ -69,6 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             self.watch()
         elif path == "/left":
             self.answer(b"yes" if self.app.left.is_set() else b"no")
+        elif path == "/seen":
+            self.answer(json.dumps(dict(self.headers.items())).encode())
         elif path == "/go":
             self.app.go_on.set()
             self.answer(b"")
