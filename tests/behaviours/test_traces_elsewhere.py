@@ -314,3 +314,25 @@ def test_pages_of_modules_get_the_trace(traced: Server, collector: Collector) ->
     assert seen["tracestate"] == "vendor=3"
     assert forward.kind == CLIENT
     assert trace.parent(forward).name == "GET"
+
+
+# --- Triton's trace settings ---
+
+
+def test_tritons_trace_settings_trace_every_nth_request_of_a_model(
+    traced: Server, collector: Collector, client: "triton.InferenceServerClient"
+) -> None:
+    assert client.get_trace_settings(as_json=True)["settings"]["trace_mode"]["value"] == ["opentelemetry"]
+    client.update_trace_settings("doubler", {"trace_level": ["TIMESTAMPS"], "trace_rate": "2", "trace_count": "2"})
+    sent = [tensor("x", np.ones((1, 2), np.float32))]
+    before = len(collector.roots())
+    for _ in range(8):
+        client.infer("doubler", sent)
+    http = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    client.update_trace_settings("doubler", {"trace_rate": "1", "trace_count": "1"})
+    answer = requests.post(f"{traced.url}/v2/models/doubler/infer", json={"inputs": [http]}, timeout=60)
+    trace = collector.trace(answer.headers["traceparent"].split("-")[1])
+    assert "POST /v2/models/doubler/infer > call doubler > batch > compute > execute" in trace.paths()
+    found = [each for each in collector.roots()[before:] if not each.parent_id]
+    assert sorted(each.name for each in found) == ["POST /v2/models/doubler/infer", INFER, INFER]
+    client.update_trace_settings("doubler", {"trace_level": None, "trace_rate": None, "trace_count": None})
