@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -19,6 +20,7 @@ from hubserve.instance.parent_death import die_with_parent
 from hubserve.paths import home
 from hubserve.registry.instance_command import instance_environment
 from hubserve.server import admin_socket
+from hubserve.wire.client_tls import PLAIN_REFUSED
 
 _ANSWER_TIMEOUT_S = 10
 _START_TIMEOUT_S = 600
@@ -58,7 +60,8 @@ class Target(NamedTuple):
 
 def url(server: ServerAddress) -> str:
     """Return a server's address."""
-    return f"http://{'[' + server.host + ']' if ':' in server.host else server.host}:{server.port}"
+    scheme = "https" if server.tls else "http"
+    return f"{scheme}://{'[' + server.host + ']' if ':' in server.host else server.host}:{server.port}"
 
 
 def find_target(server: ServerAddress, name: str, version: str | None = None, gateway_pid: int = 0, api_key: str = "") -> Target:
@@ -74,8 +77,7 @@ def find_target(server: ServerAddress, name: str, version: str | None = None, ga
         Unavailable: no server answers there, or the module is not ready.
         ModuleNotFound: the module, or that version of it, is not served there.
     """
-    status = _own_status(server) if gateway_pid else None
-    status = status or _get(f"{url(server)}/status", api_key)
+    status = (gateway_pid and _local_status(server.port)) or _get(f"{url(server)}/status", server.tls, api_key)
     if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
         raise Unavailable(f"the server at {url(server)} is not a hub server. Give the port of one with -p.")
     served = {each["name"]: each for each in status["modules"]}
@@ -89,22 +91,26 @@ def find_target(server: ServerAddress, name: str, version: str | None = None, ga
     return Target(server, str(status.get("hubserve", "")), module, gateway_pid)
 
 
-def _own_status(server: ServerAddress) -> dict[str, Any] | None:
-    """Return the status of a server of this user's home, for which no key is needed."""
+def _local_status(port: int) -> dict[str, Any] | None:
+    """Return the status of a server of this user's home, wherever it has its admin surface; None if it does not answer."""
     try:
-        return next(admin_socket.ask(server.port, {"op": "status"}), None)
-    except HubError:  # it has just started, or is ending
+        return next(admin_socket.ask(port, {"op": "status"}), None)
+    except HubError:  # it is starting or ending
         return None
 
 
-def _get(address: str, api_key: str) -> Any:
-    request = urllib.request.Request(address, headers={"X-API-Key": api_key} if api_key else {})  # noqa: S310 - always http
+def _get(address: str, tls: ssl.SSLContext | None, api_key: str) -> Any:
+    request = urllib.request.Request(address, headers={"X-API-Key": api_key} if api_key else {})  # noqa: S310 - always http or https
     try:
-        with urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - as above
+        with urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_S, context=tls) as answer:  # noqa: S310 - as above
             return json.load(answer)
     except urllib.error.HTTPError as error:
+        said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
+        if PLAIN_REFUSED in said:
+            raise Unavailable(
+                f"the server at {address} is encrypted. Give --cacert with its authority's certificate, or --https."
+            ) from None
         if error.code in _REFUSED:
-            said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
             raise Unavailable(f"the server at {address} does not report its modules to this client: {said}") from None
         raise Unavailable(f"the server at {address} is not a hub server (HTTP {error.code}). Give the port of one with -p.") from None
     except ValueError:

@@ -40,6 +40,7 @@ class Kubernetes(Target):
         if plan.secrets:
             files = " ".join(f"--from-file={each.name}={each.source}" for each in plan.secrets)
             steps.append((f"kubectl create secret generic {plan.name}-secrets {files}", "certificates and keys"))
+        steps += credential_steps(plan)
         steps += [("kubectl apply -k .", "serve"), (f"kubectl rollout status deployment/{plan.name}", "see that it is ready")]
         steps.append(("kubectl apply -f optional/servicemonitor.yaml", "with Prometheus' operator: collect the metrics"))
         return Written({**texts, **image_texts(plan, "image/")}, [package_files(plan, "image")], next_steps=steps)
@@ -52,6 +53,21 @@ def labels(plan: ExportPlan) -> dict[str, str]:
 
 def _metadata(plan: ExportPlan, suffix: str = "") -> dict[str, Any]:
     return {"name": plan.name + suffix, "labels": labels(plan)}
+
+
+def credentials(plan: ExportPlan) -> dict[str, Any]:
+    """Return what gives a container the credentials for remote stores: a Secret, without which the pod's own account is used."""
+    if not plan.variables:
+        return {}
+    return {"envFrom": [{"secretRef": {"name": f"{plan.name}-credentials", "optional": True}}]}
+
+
+def credential_steps(plan: ExportPlan) -> list[tuple[str, str]]:
+    """Return the command that makes the Secret of :func:`credentials`."""
+    if not plan.variables:
+        return []
+    names = "".join(f' ${{{each}:+"--from-literal={each}=${each}"}}' for each in plan.variables)
+    return [(f"kubectl create secret generic {plan.name}-credentials{names}", "credentials for the model stores, from this environment")]
 
 
 def pod_security() -> dict[str, Any]:
@@ -113,6 +129,7 @@ def _deployment(plan: ExportPlan) -> dict[str, Any]:
         "name": "hubserve",
         "image": plan.image,
         "ports": [{"name": name, "containerPort": port} for name, port in plan.ports.items()],
+        **credentials(plan),
         "resources": resources(plan),
         "securityContext": container_security(),
         **probes(plan),

@@ -12,6 +12,9 @@ from hubserve.net.headers import header
 from hubserve.settings import ServerSettings
 from hubserve.telemetry.request_record import CURRENT
 
+#: key of the ASGI scope: the path at which another application has mounted the server, and which its own paths lack
+MOUNTED_AT = "hubserve.mounted_at"
+
 _HIGHEST_PRIORITY = 100
 T = TypeVar("T")
 
@@ -40,6 +43,11 @@ def deadline_of(scope: Scope, settings: ServerSettings) -> float:
     if not timeout_s > 0:
         raise InvalidInput(f"the header X-Hub-Timeout-Ms must be a number of milliseconds above 0, got '{sent[:40]}'")
     return time.monotonic() + min(timeout_s, settings.request_timeout_s)
+
+
+def base_path(scope: Scope) -> str:
+    """Return the path under which the server's paths begin for its client, such as "/ml", for links; "" for none."""
+    return str(scope.get("root_path", "")) + str(scope.get(MOUNTED_AT, ""))
 
 
 def priority_of(scope: Scope) -> int:

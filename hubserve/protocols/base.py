@@ -20,6 +20,7 @@ from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
 from hubserve.protocols.model_control import ModelControl
+from hubserve.protocols.openapi.document import Document
 from hubserve.settings import ServerSettings
 from hubserve.telemetry.telemetry import Telemetry
 
@@ -34,6 +35,7 @@ class Context:
         settings: the server's.
         models: loads and unloads models; None if that is not possible.
         is_mounted: whether the protocols run inside another application instead of hubserve's own server.
+        has_pages: whether clients find the pages for people beside the protocols, such as ``/docs``.
 
     Attributes:
         dataplane: the served modules; where the server has keys, those that the key of the current request shows.
@@ -42,6 +44,7 @@ class Context:
         settings: the server's.
         models: loads and unloads models while the server runs; None if that is not possible.
         is_mounted: whether the protocols run inside another application.
+        has_pages: whether the pages for people are beside the protocols.
         hosts: the server's host names.
         proxies: that are in front of the server.
         connections: limits on its connections; None where another server accepts them.
@@ -50,12 +53,19 @@ class Context:
         bounds: limits on clients' JSON.
         decoders: decoder processes for large requests.
         telemetry: receives the record of each request.
+        describers: add what they serve to the description of the server.
         on_stop: called when the server begins to stop, while requests are still in progress.
         on_close: called once the last request has ended.
     """
 
     def __init__(
-        self, dataplane: DataPlane, settings: ServerSettings, models: ModelControl | None = None, *, is_mounted: bool = False
+        self,
+        dataplane: DataPlane,
+        settings: ServerSettings,
+        models: ModelControl | None = None,
+        *,
+        is_mounted: bool = False,
+        has_pages: bool = True,
     ) -> None:
         self.telemetry = Telemetry()
         self.gate = Gate(Path(settings.access_keys), self.telemetry.refused) if settings.access_keys else None
@@ -64,6 +74,7 @@ class Context:
         self.settings = settings
         self.models = models
         self.is_mounted = is_mounted
+        self.has_pages = has_pages
         self.hosts = Hosts(settings, is_mounted=is_mounted)
         self.proxies = Proxies(settings)
         self.connections: Connections | None = None
@@ -71,6 +82,7 @@ class Context:
         self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
+        self.describers: list[Callable[[Document], None]] = []
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], None]] = [self.decoders.close]
         self._shared: dict[Callable[[Context], Any], Any] = {}
@@ -90,6 +102,7 @@ class Context:
         other = copy.copy(self)
         other.hosts = Hosts(self.settings, address="localhost" if is_socket else self.settings.admin_host)
         other.admin = AdminSurface(self.settings, other.hosts, is_socket=is_socket)
+        other.describers = []
         return other
 
     def stop(self) -> None:
@@ -123,6 +136,9 @@ class Protocol(ABC):
         self.dataplane = context.dataplane
         self.settings = context.settings
         self.admission = context.admission
+
+    def describe(self, document: Document) -> None:  # noqa: B027 - a protocol may have nothing to describe
+        """Add the protocol's operations to the description of the server; called in a thread, with all that it may describe."""
 
     def need_of(self, scope: Scope) -> Need:  # noqa: ARG002 - for protocols whose paths differ in it
         """Return what a request needs its key to permit, on a server with keys; its modules are checked where they are found."""

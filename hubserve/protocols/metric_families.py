@@ -185,6 +185,10 @@ def _server(context: Context) -> Iterator[Metric]:
     for result, count in dict(telemetry.handshakes).items():
         handshakes.add_sample("hubserve_tls_handshakes_total", {"result": result}, count)
     yield handshakes
+    spans = Metric("hubserve_trace_spans", "Spans by their fate: exported, failed, or dropped because too many waited", _COUNTER)
+    for fate, count in telemetry.span_counts().items():
+        spans.add_sample("hubserve_trace_spans_total", {"fate": fate}, count)
+    yield spans
     build = Metric("hubserve_build_info", "Version of hubserve and of its Python", _GAUGE)
     build.add_sample(build.name, {"version": __version__, "python": sys.version.partition(" ")[0]}, 1)
     yield build

@@ -1,6 +1,5 @@
 """ASGI application: each protocol under its prefixes, and hubserve's own pages."""
 
-import html
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,28 +7,30 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Match, Route
+from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hubserve import __version__
 from hubserve.access.keys import Need
 from hubserve.gateway.dataplane import DataPlane
-from hubserve.net.asgi import respond
+from hubserve.net.asgi import MOUNTED_AT, base_path, respond
 from hubserve.net.key_gate import KeyGate
 from hubserve.net.origin_policy import OriginPolicy
 from hubserve.net.page_headers import with_page_headers
+from hubserve.pages.routes import page, routes_for_people
 from hubserve.protocols import Context, Protocol, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.protocols.metrics import Exposition
+from hubserve.server.page_operations import describe_pages
 from hubserve.server.status import server_status
 
-_LINKS = (("status", "status"), ("health/ready", "health"), ("metrics", "metrics"))
 _SLASHES = re.compile("/{2,}")
 
 #: path of hubserve's own page, as in its route -> what it needs its key to permit, on a server with keys; other pages are for admins
 PAGE_NEEDS = {
     "/": Need.METADATA,
+    "/docs": Need.OPEN,  # it asks for a key itself, to read the description of the server
+    "/docs/{name:path}": Need.OPEN,
     "/health/live": Need.OPEN,
     "/health/ready": Need.OPEN,
     "/status": Need.ADMIN,
@@ -40,7 +41,8 @@ def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
     pages = own_pages_of(context)
-    own_pages = with_page_headers(pages)
+    own_pages = with_page_headers(_rooted(pages))
+    context.describers.append(describe_pages)
     policy = OriginPolicy(context.settings, context.hosts)
     proxies = context.proxies if context.proxies.are_set else None
 
@@ -108,7 +110,7 @@ def _json(content: Any, status: int = 200) -> Response:
 
 def own_pages_of(context: Context) -> Starlette:
     """Return the application of hubserve's own pages."""
-    dataplane, all_models, admin = context.dataplane, context.all_models, context.admin
+    all_models, admin = context.all_models, context.admin
 
     async def live(_: Request) -> Response:
         return _json({"live": True})
@@ -118,20 +120,23 @@ def own_pages_of(context: Context) -> Starlette:
         shown = {} if context.gate else reasons  # this page needs no key
         return _json({"ready": not reasons, "not_ready": shown}, 503 if reasons else 200)
 
-    async def index(request: Request) -> Response:
-        root = html.escape(request.scope.get("root_path", ""))
-        rows = "".join(_row(module.status(), root) for module in dataplane)
-        links = "".join(f'<a href="{root}/{path}">{name}</a> ' for path, name in _LINKS if admin or path != "status")
-        return HTMLResponse(_PAGE.format(version=__version__, rows=rows, links=links))
-
     return Starlette(
         routes=[
-            _page("/", index, "GET", "HEAD", "POST"),
-            _page("/health/live", live),
-            _page("/health/ready", ready),
-            *([_page("/status", _status_page(all_models, admin))] if admin else []),
+            page("/health/live", live),
+            page("/health/ready", ready),
+            *([page("/status", _status_page(all_models, admin))] if admin else []),
+            *routes_for_people(context),
         ]
     )
+
+
+def _rooted(pages: Starlette) -> ASGIApp:
+    async def own_pages(scope: Scope, receive: Receive, send: Send) -> None:
+        if base := base_path(scope):  # Starlette would cut root_path off from a path that begins with the same again
+            scope = {**scope, "root_path": "", MOUNTED_AT: base}
+        await pages(scope, receive, send)
+
+    return own_pages
 
 
 def _status_page(dataplane: DataPlane, admin: AdminSurface) -> Callable[[Request], Awaitable[Response]]:
@@ -143,33 +148,3 @@ def _status_page(dataplane: DataPlane, admin: AdminSurface) -> Callable[[Request
         return _json(server_status(dataplane))
 
     return status
-
-
-def _page(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
-    allowed = [*(methods or ("GET", "HEAD")), "OPTIONS"]
-
-    async def page(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return HTMLResponse("", headers={"Allow": ", ".join(allowed)})
-        return await answer(request)
-
-    return Route(path, page, methods=allowed)
-
-
-def _row(status: dict[str, Any], root: str) -> str:
-    name = html.escape(status["name"])
-    state = "ready" if status["ready"] else html.escape(status["reason"])
-    faces = html.escape(", ".join(status["faces"]))
-    return (
-        f"<tr><td>{name}</td><td>{html.escape(status['version'])}</td><td>{state}</td><td>{faces}</td><td>{root}/predict/{name}</td></tr>"
-    )
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>hubserve</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}}
-table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left}}</style></head>
-<body><h1>hubserve {version}</h1>
-<table><tr><th>module</th><th>version</th><th>state</th><th>takes</th><th>POST to</th></tr>{rows}</table>
-<p>{links}</p></body></html>
-"""

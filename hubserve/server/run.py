@@ -35,6 +35,7 @@ from hubserve.server.service_manager import ServiceManager
 from hubserve.server.shutdown_signals import ShutdownSignals, drop_lost_output
 from hubserve.server.side_server import HttpServer, SideServers
 from hubserve.server.tls import ServerTls
+from hubserve.server.traces import set_up_traces
 from hubserve.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class _Gateway:
         self._context.connections = connections
         self._tls = ServerTls(settings, connections, self._context.telemetry)
         set_up_access_log(self._context)
+        set_up_traces(self._context)
         self._grpc_server: GrpcServer | None = None
         self._server: HttpServer
         self._sides = SideServers()

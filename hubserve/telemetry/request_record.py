@@ -7,6 +7,7 @@ from itertools import count
 
 from hubserve.access.gate import Grant
 from hubserve.errors import HubError
+from hubserve.telemetry.spans import RequestTrace
 
 _ID = re.compile(r"[!-~]{1,128}")
 _counter = count(1)
@@ -34,6 +35,8 @@ class RequestRecord:
         access: what the client's key permits; None where the server has no keys, and before the key is checked.
         marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
             for them.
+        trace: its trace; None if it is not traced.
+        trace_is_decided: whether the client has said, by a ``traceparent``, whether it is traced.
     """
 
     protocol = ""
@@ -52,6 +55,8 @@ class RequestRecord:
     request_id = ""
     access: Grant | None = None
     marks: dict[str, int] | None = None
+    trace: RequestTrace | None = None
+    trace_is_decided = False
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at

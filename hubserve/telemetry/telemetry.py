@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from hubserve.telemetry.request_record import RequestRecord
+from hubserve.telemetry.traces import Traces
 
 log = logging.getLogger("hubserve")
 
@@ -24,6 +25,8 @@ class Telemetry:
         handshakes: number of TLS handshakes by their result: ``ok``, ``plain`` for clients that do not encrypt, ``certificate`` for those
             without a trusted certificate, ``timeout``, ``protocol``, ``lost``, ``limit``, ``evicted``.
         wants_ids: whether every request has an id, and its answer names it, because a log of requests has it.
+        traces: chooses the requests that are traced; None if none are.
+        span_counts: returns the number of spans by their fate.
     """
 
     def __init__(self) -> None:
@@ -34,6 +37,8 @@ class Telemetry:
         self.wants_marks = False
         self.handshakes: Counter[str] = Counter()
         self.wants_ids = False
+        self.traces: Traces | None = None
+        self.span_counts: Callable[[], dict[str, int]] = dict
 
     def begin(self) -> RequestRecord:
         """Return the record of a request whose head has come."""
@@ -52,6 +57,8 @@ class Telemetry:
     def begin_within(self, stream: RequestRecord, number: int) -> RequestRecord:
         """Return the record of a request whose message has come within a stream; see :meth:`RequestRecord.within`."""
         record = stream.within(time.monotonic(), number)
+        if self.traces is not None:
+            self.traces.begin_within(record, stream)
         if self.wants_marks:
             record.marks = {}
         return record
@@ -71,4 +78,4 @@ class Telemetry:
             try:
                 listener(record)
             except Exception:
-                log.exception("an unexpected error while recording a request")
+                log.exception("an unexpected error while recording a request", extra={"request_id": record.identify()})

@@ -126,6 +126,8 @@ class Call:
         self.metadata = head.metadata
         self.record = record = service.telemetry.begin()
         _describe(record, service, stream, head)
+        if service.telemetry.traces is not None:
+            service.telemetry.traces.begin(record, head.metadata.get("traceparent"), head.metadata.get("tracestate"))
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service
@@ -206,6 +208,8 @@ class Call:
         """Handle the end of the client's messages."""
         self._has_ended = True
         self.due = 0.0
+        if self.record.trace is not None:
+            self.record.trace.received_at = time.monotonic()
         if self._method.streams:
             self._wake()
         elif self._reader.complete:
@@ -358,7 +362,7 @@ class Call:
 
     def _fail(self, error: Exception) -> None:
         """End the call with a status."""
-        code, text = (error.status, error.text) if isinstance(error, RpcError) else self._service.refuse(error)
+        code, text = (error.status, error.text) if isinstance(error, RpcError) else self._refusal(error)
         self.record.status = code.name
         if isinstance(error, HubError):
             self.record.error, self.record.message = error.code, text
@@ -377,9 +381,18 @@ class Call:
         elif self._task is not asyncio.current_task():
             self._task.cancel()
 
+    def _refusal(self, error: Exception) -> tuple[Status, str]:
+        """Return the status and text of an error; lines of the log about it have the request's id, whatever task this runs in."""
+        before = CURRENT.set(self.record)
+        try:
+            return self._service.refuse(error)
+        finally:
+            CURRENT.reset(before)
+
     def _initial(self) -> bytes:
         """Return the header block of the response, with the request's id if it is known."""
-        return _HEAD + _id_field(self.record) if self.record.request_id else _HEAD
+        head = _HEAD + _id_field(self.record) if self.record.request_id else _HEAD
+        return head if self.record.trace is None else head + literal(b"traceparent", self.record.trace.responding().encode())
 
     def _finish(self, task: "asyncio.Task[None] | None" = None) -> None:
         self.due = 0.0
@@ -394,7 +407,8 @@ class Call:
         if not self._stream.sent_end:  # the method was cancelled from within, or _fail failed
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         if task and not task.cancelled() and (error := task.exception()):
-            log.error("an unexpected error while answering a gRPC call", exc_info=error)
+            about = {"request_id": self.record.identify()}
+            log.error("an unexpected error while answering a gRPC call", exc_info=error, extra=about)
 
 
 def _describe(record: RequestRecord, service: Service, stream: Stream, head: Head) -> None:

@@ -72,7 +72,7 @@ def test_the_right_key_is_answered_over_every_protocol(guarded: Guarded, header:
 def test_a_key_of_an_ensemble_needs_no_key_of_its_steps_nor_one_of_a_model_of_those_that_it_calls(guarded: Guarded) -> None:
     http = tritonclient.http.InferenceServerClient(guarded.url.removeprefix("http://"))
     headers = bearer(guarded.keys["ensemble"])
-    assert http.infer("both", tensors(tritonclient.http), headers=headers).as_numpy("y").tolist() == [[1.0] * 4]
+    assert http.infer("twofold", tensors(tritonclient.http), headers=headers).as_numpy("y").tolist() == [[1.0] * 4]
     with pytest.raises(InferenceServerException, match="not found"):
         http.infer("double", tensors(tritonclient.http), headers=headers)
     asked = plan(tritonclient.http, call="sum", values=[1, 2])
@@ -101,7 +101,7 @@ def test_only_the_list_of_a_key_is_shown(guarded: Guarded) -> None:
     assert [name in page("admin") for name in ("shout", "doubler", "pb_bls")] == [True, True, True]
     stats = requests.get(f"{guarded.url}/v2/models/stats", headers=bearer(guarded.keys["shout"]), timeout=30).json()
     assert [each["name"] for each in stats["model_stats"]] == ["shout"]
-    config = requests.get(f"{guarded.url}/v2/models/both/config", headers=bearer(guarded.keys["ensemble"]), timeout=30)
+    config = requests.get(f"{guarded.url}/v2/models/twofold/config", headers=bearer(guarded.keys["ensemble"]), timeout=30)
     assert config.status_code == 200
 
 

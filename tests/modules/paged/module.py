@@ -55,6 +55,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path, _, query = self.path.partition("?")
+        if path == "/headers":
+            self.answer(json.dumps({name.lower(): value for name, value in self.headers.items()}).encode())
+            return
         if path == "/":
             about = {"root": self.root_path, "host": self.headers["Host"], "pid": os.getpid(), "cwd": os.listdir(".")}
             self.answer(json.dumps(about).encode(), Content_Type="text/html", Set_Cookie="session=1")
