@@ -123,7 +123,7 @@ def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
             "--listen needs --token-file, or --tls-cert, --tls-key and --tls-client-ca, because clients that connect can run code on this "
             "machine"
         )
-    command = [sys.executable, "-m", "hubserve.instance", "--serve-fd"]
+    command = [sys.executable, "-m", "hubserve.instance", "--mark-output", "--serve-fd"]
     try:
         return listen(args.listen, _identity(args, files), lambda fd: [*command, str(fd)])
     except HubError as error:
