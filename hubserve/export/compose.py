@@ -102,6 +102,7 @@ def _server(plan: ExportPlan) -> dict[str, Any]:
         "build": {"context": "./image"},
         "user": f"{UID}:{UID}",
         "ports": [f"{port}:{port}" for name, port in plan.public_ports.items() if name != "metrics"],
+        **variables,
         "volumes": volumes,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],

@@ -157,7 +157,7 @@ class HubBlueprint(flask.Blueprint):
         def view(rest: str = "") -> flask.Response:
             return self._answer(path + rest)
 
-        endpoint = rule.removeprefix("/").translate(str.maketrans("/<:>", "____"))
+        endpoint = rule.removeprefix("/").translate(str.maketrans("/<:>.", "_____"))
         self.add_url_rule(rule, endpoint, view, methods=methods, provide_automatic_options=False, merge_slashes=False)
 
     def _answer(self, path: str) -> flask.Response:

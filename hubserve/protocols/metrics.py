@@ -18,6 +18,7 @@ from hubserve.net.headers import header
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.metric_families import families
 from hubserve.protocols.model_metrics import ModelFamilies, refresh
+from hubserve.protocols.openapi.document import TEXT, Document, answer, operation
 from hubserve.telemetry.request_counts import RequestCounts
 
 log = logging.getLogger("hubserve")
@@ -38,6 +39,12 @@ class MetricsProtocol(Protocol):
         # an application that mounts the protocols has no other port for them
         self._is_on = context.settings.metrics and (context.settings.metrics_port is None or context.is_mounted)
         self._exposition = context.shared(Exposition) if context.settings.metrics else None
+
+    def describe(self, document: Document) -> None:
+        """See the base class."""
+        if self._exposition is not None and self._is_on:
+            responses = {"200": answer("Prometheus's text format.", {"type": "string"}, TEXT)}
+            document.add("get", "/metrics", operation("metrics", "Metrics for Prometheus", "server", responses), Need.METRICS)
 
     def need_of(self, scope: Scope) -> Need:  # noqa: ARG002 - it has one path
         """Return that the key must permit to read metrics."""

@@ -78,6 +78,10 @@ class _Spec(Struct):
     shape: list[int]
 
 
+#: name, annotation, whether it is required, default; see :class:`hubserve.kinds.description.Argument`
+_Argument = tuple[Annotated[str, Meta(max_length=200)], Annotated[str, Meta(max_length=300)], bool, Annotated[str, Meta(max_length=2000)]]
+
+
 class _Description(Struct):
     interfaces: list[str]
     inputs: list[_Spec]
@@ -97,6 +101,10 @@ class _Description(Struct):
     json_pictures: str = ""
     usage: Annotated[str, Meta(max_length=16 << 10)] = ""
     argument_types: dict[str, str] | None = None
+    arguments: Annotated[list[_Argument], Meta(max_length=256)] = []
+    takes_any: bool = False
+    doc: Annotated[str, Meta(max_length=16 << 10)] = ""
+    example: Annotated[str, Meta(max_length=64 << 10)] = ""
 
 
 class _Loaded(Struct):
