@@ -24,6 +24,7 @@ _FILES = {
     "LICENSE": (_SWAGGER, _TEXT),
     "NOTICE": (_SWAGGER, _TEXT),
     "swagger-ui-bundle.js.LICENSE.txt": (_SWAGGER, _TEXT),
+    "docs.css": (_OWN, _CSS),
     "initializer.js": (_OWN, _JAVASCRIPT),
     "front.js": (_OWN, _JAVASCRIPT),
     "front.css": (_OWN, _CSS),

@@ -8,12 +8,15 @@ from urllib.parse import quote
 import numpy as np
 
 from hubserve.gateway.dataplane import ServedModule
-from hubserve.kinds.description import Description, Interface
+from hubserve.kinds.description import Interface
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF
+from hubserve.protocols.openapi.arguments import as_text, request_of
 from hubserve.types import BYTES, REST, TensorSpec
 
 #: tensors of up to this many elements are written out
 _FEW_ELEMENTS = 64
+#: of a shell, in which the commands look for a key
+KEY_VARIABLE = "HUB_KEY"
 _JSON = "Content-Type: application/json"
 
 
@@ -29,32 +32,30 @@ class Example(NamedTuple):
     sends_picture: bool = False
 
 
-def example_of(module: ServedModule, address: str) -> Example | None:
+def example_of(module: ServedModule, address: str, *, needs_key: bool) -> Example | None:
     """Return an example request for a loaded module; None if none can be made.
 
     Args:
         module: loaded.
         address: of the server, such as ``http://127.0.0.1:8866``.
+        needs_key: whether the server asks for keys; the command takes one from the variable ``HUB_KEY`` of the shell.
     """
+    curl = f'curl -H "X-API-Key: ${KEY_VARIABLE}"' if needs_key else "curl"
     described, name = module.description, quote(module.name, safe="")
     predict = shlex.quote(f"{address}/predict/{name}")
     if Interface.PICTURE in described.interfaces:
         picture = shlex.quote(f"{address}/docs/example.png")
-        return Example(f"curl -s {picture} | curl -H 'Content-Type: image/png' --data-binary @- {predict}", sends_picture=True)
+        return Example(f"curl -s {picture} | {curl} -H 'Content-Type: image/png' --data-binary @- {predict}", sends_picture=True)
     if Interface.JSON in described.interfaces:
-        text = _arguments(described)
-        return Example(f"curl -H {shlex.quote(_JSON)} -d {shlex.quote(text)} {predict}") if text else None
+        request = request_of(module)
+        if request is not None and request.example is not None:
+            return Example(f"{curl} -H {shlex.quote(_JSON)} -d {shlex.quote(as_text(request.example))} {predict}")
     if Interface.TENSORS in described.interfaces:
-        return Example(_tensors(module, shlex.quote(f"{address}/v2/models/{name}/infer")))
+        return Example(_tensors(module, curl, shlex.quote(f"{address}/v2/models/{name}/infer")))
     return None
 
 
-def _arguments(described: Description) -> str:
-    values: dict[str, Any] = {"str": "some text", "int": 1, "float": 0.5, "bool": True, "list": ["some text"], "dict": {}}
-    return json.dumps({name: values.get(kind, "some text") for name, kind in (described.argument_types or {}).items()})
-
-
-def _tensors(module: ServedModule, url: str) -> str:
+def _tensors(module: ServedModule, curl: str, url: str) -> str:
     """Return a request with tensors of zeros: small ones as numbers, the bytes of large ones behind them."""
     inputs, large_bytes = [], 0
     for spec in module.description.inputs:
@@ -75,9 +76,9 @@ def _tensors(module: ServedModule, url: str) -> str:
         request["parameters"] = {"sequence_id": 1, "sequence_start": True, "sequence_end": True}
     text = json.dumps(request)
     if not large_bytes:
-        return f"curl -H {shlex.quote(_JSON)} -d {shlex.quote(text)} {url}"
+        return f"{curl} -H {shlex.quote(_JSON)} -d {shlex.quote(text)} {url}"
     length = shlex.quote(f"Inference-Header-Content-Length: {len(text.encode())}")
-    return f"(printf %s {shlex.quote(text)}; head -c {large_bytes} /dev/zero) | curl -H {length} --data-binary @- {url}"
+    return f"(printf %s {shlex.quote(text)}; head -c {large_bytes} /dev/zero) | {curl} -H {length} --data-binary @- {url}"
 
 
 def _shape(spec: TensorSpec) -> list[int]:

@@ -10,7 +10,7 @@ from hubserve.errors import one_line
 from hubserve.gateway.dataplane import ServedModule
 from hubserve.kinds.description import Description, Interface
 from hubserve.net.headers import header
-from hubserve.pages.examples import Example, example_of
+from hubserve.pages.examples import KEY_VARIABLE, Example, example_of
 from hubserve.pages.languages import LANGUAGES, language_of
 from hubserve.protocols import Context
 from hubserve.protocols.admin import Forbidden
@@ -21,7 +21,7 @@ _LONGEST_REASON = 500
 
 
 class _Card(NamedTuple):
-    """What the page shows of one module, taken on the event loop and rendered beside it."""
+    """One module as the page shows it: collected on the event loop, rendered in a thread."""
 
     name: str
     version: str
@@ -49,6 +49,7 @@ class FrontPage:
         self.language = language_of(request.query_params.get("lang", ""), request.headers.get("accept-language", ""))
         self._texts = self.language.texts
         self._base = link_base(scope)
+        self._needs_key = context.gate is not None
         address = f"{scope['scheme']}://{header(scope, b'host') or 'localhost'}{self._base.rstrip('/')}"
         self._links = [*_links(context, request)]
         self._cards = [_card(context, module, address) for module in context.dataplane]
@@ -106,6 +107,8 @@ class FrontPage:
         shown = f"<h3>{t['example']}</h3>{_command(card.example.command)}" if card.example else ""
         if card.example and card.example.sends_picture:
             shown += f'<p class="note">{t["picture_note"]}</p>'
+        if card.example and self._needs_key:
+            shown += f'<p class="note">{t["key_note"].format(variable=_code(KEY_VARIABLE))}</p>'
         link = f'<p><a href="{html.escape(self._base + module_link(card.name))}">{t["try"]}</a></p>'
         return f"{shown}{note}{link}"
 
@@ -140,7 +143,7 @@ def _card(context: Context, module: ServedModule, address: str) -> _Card:
     info, described = module.plan.info, module.description
     state = "ready" if module.ready else "failed" if module.load_error else "unavailable" if module.is_loaded else "loading"
     is_default = context.dataplane.get(info.name) is module
-    example = example_of(module, address) if module.is_loaded and is_default else None
+    example = example_of(module, address, needs_key=context.gate is not None) if module.is_loaded and is_default else None
     reason = one_line(module.not_ready_reason)[:_LONGEST_REASON]
     return _Card(info.name, info.version, info.kind, state, reason, described, example, is_default)
 

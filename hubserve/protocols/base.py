@@ -20,6 +20,7 @@ from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.decoders import Decoders
 from hubserve.protocols.documents import JsonBounds
 from hubserve.protocols.model_control import ModelControl
+from hubserve.protocols.openapi.document import Document
 from hubserve.settings import ServerSettings
 from hubserve.telemetry.telemetry import Telemetry
 
@@ -52,6 +53,7 @@ class Context:
         bounds: limits on clients' JSON.
         decoders: decoder processes for large requests.
         telemetry: receives the record of each request.
+        describers: add what they serve to the description of the server.
         on_stop: called when the server begins to stop, while requests are still in progress.
         on_close: called once the last request has ended.
     """
@@ -80,6 +82,7 @@ class Context:
         self.admission = AdmissionControl(settings.max_concurrency, settings.max_pending_bytes)
         self.bounds = JsonBounds.of(settings)
         self.decoders = Decoders()
+        self.describers: list[Callable[[Document], None]] = []
         self.on_stop: list[Callable[[], None]] = []
         self.on_close: list[Callable[[], None]] = [self.decoders.close]
         self._shared: dict[Callable[[Context], Any], Any] = {}
@@ -99,6 +102,7 @@ class Context:
         other = copy.copy(self)
         other.hosts = Hosts(self.settings, address="localhost" if is_socket else self.settings.admin_host)
         other.admin = AdminSurface(self.settings, other.hosts, is_socket=is_socket)
+        other.describers = []
         return other
 
     def stop(self) -> None:
@@ -132,6 +136,9 @@ class Protocol(ABC):
         self.dataplane = context.dataplane
         self.settings = context.settings
         self.admission = context.admission
+
+    def describe(self, document: Document) -> None:  # noqa: B027 - a protocol may have nothing to describe
+        """Add the protocol's operations to the description of the server; called in a thread, with all that it may describe."""
 
     def need_of(self, scope: Scope) -> Need:  # noqa: ARG002 - for protocols whose paths differ in it
         """Return what a request needs its key to permit, on a server with keys; its modules are checked where they are found."""

@@ -21,6 +21,7 @@ from hubserve.pages.routes import page, routes_for_people
 from hubserve.protocols import Context, Protocol, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.protocols.metrics import Exposition
+from hubserve.server.page_operations import describe_pages
 from hubserve.server.status import server_status
 
 _SLASHES = re.compile("/{2,}")
@@ -28,7 +29,7 @@ _SLASHES = re.compile("/{2,}")
 #: path of hubserve's own page, as in its route -> what it needs its key to permit, on a server with keys; other pages are for admins
 PAGE_NEEDS = {
     "/": Need.METADATA,
-    "/docs": Need.METADATA,
+    "/docs": Need.OPEN,  # it asks for a key itself, to read the description of the server
     "/docs/{name:path}": Need.OPEN,
     "/health/live": Need.OPEN,
     "/health/ready": Need.OPEN,
@@ -39,8 +40,9 @@ PAGE_NEEDS = {
 def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
-    pages = _own_pages(context)
+    pages = own_pages_of(context)
     own_pages = with_page_headers(_rooted(pages))
+    context.describers.append(describe_pages)
     policy = OriginPolicy(context.settings, context.hosts)
     proxies = context.proxies if context.proxies.are_set else None
 
@@ -106,7 +108,8 @@ def _json(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _own_pages(context: Context) -> Starlette:
+def own_pages_of(context: Context) -> Starlette:
+    """Return the application of hubserve's own pages."""
     all_models, admin = context.all_models, context.admin
 
     async def live(_: Request) -> Response:

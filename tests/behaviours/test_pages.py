@@ -111,7 +111,7 @@ def test_docs_are_swagger_ui_and_its_files_from_this_server(server: Server) -> N
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     page = Page(answer.text)
     files = [each for each in page.loads if not each.startswith("data:")]
-    assert files == ["docs/swagger-ui.css", "docs/swagger-ui-bundle.js", "docs/initializer.js"]
+    assert files == ["docs/swagger-ui.css", "docs/docs.css", "docs/swagger-ui-bundle.js", "docs/initializer.js"]
     for each in files:
         loaded = requests.get(urljoin(answer.url, each), timeout=30)
         assert loaded.status_code == 200
@@ -250,7 +250,7 @@ def test_every_command_that_the_page_shows_works_when_it_is_pasted(server: Serve
         answers[command.rpartition(server.url)[2]] = answer
     assert {"/predict/shout", "/predict/doubler", "/predict/sizes", "/v2/models/tensors/infer"} <= set(answers)
     assert len(answers) == 8
-    assert answers["/predict/sizes"]["results"] == [[240, 320, 3]]
+    assert answers["/predict/sizes"]["results"] == ["320 x 240 px"]
 
 
 def test_commands_name_the_server_as_its_client_does(server: Server) -> None:
@@ -289,7 +289,8 @@ def test_links_lead_below_the_prefix_of_a_proxy(start: Start, known: str) -> Non
     assert f"{base}docs#module/shout" in Page(get("/").text).links
     assert Page(get("/").text).loads[1:] == [f"{base}docs/front.css", f"{base}docs/front.js"]
     docs = get("/docs")
-    assert Page(docs.text).loads[1:] == [f"{base}docs/swagger-ui.css", f"{base}docs/swagger-ui-bundle.js", f"{base}docs/initializer.js"]
+    files = ("swagger-ui.css", "docs.css", "swagger-ui-bundle.js", "initializer.js")
+    assert Page(docs.text).loads[1:] == [f"{base}docs/{each}" for each in files]
     assert f'data-document="{base}openapi.json"' in docs.text
     assert get("/predict/shout", **BROWSER).headers["Location"] == f"{base or '../'}docs#module/shout"
     if known == "setting":

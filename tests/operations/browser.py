@@ -73,9 +73,9 @@ class Browser:
         return {f"{each.scheme}://{each.netloc}" for each in parts if each.scheme not in _SCHEMES_WITHOUT_A_SERVER}
 
     def complaints(self) -> list[str]:
-        """What pages have written to the console so far, but for what Swagger UI writes about its own future."""
-        self._messages += [each["message"] for each in self.driver.get_log("browser")]
-        return [each for each in self._messages if "Deprecated: " not in each]
+        """Exceptions, failed requests and violations of a policy so far, as Chromium reports them; not what pages log themselves."""
+        self._messages += [each["message"] for each in self.driver.get_log("browser") if each["source"] != "console-api"]
+        return list(self._messages)
 
     def save_picture(self, path: Path) -> None:
         """Save the visible part of the page as a PNG file."""

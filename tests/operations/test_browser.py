@@ -90,8 +90,8 @@ def choose(browser: Browser, content_type: str) -> None:
 def execute(browser: Browser) -> tuple[int, Any]:
     """Send the request of the open operation; its status and answer."""
     click(browser, f"{OPEN} .execute")
-    status = find(browser, f"{OPEN} .live-responses-table .response-col_status")
-    shown = find(browser, f"{OPEN} .live-responses-table .response-col_description .highlight-code")
+    status = find(browser, f"{OPEN} .live-responses-table tr.response .response-col_status")
+    shown = find(browser, f"{OPEN} .live-responses-table tr.response .response-col_description .highlight-code")
     text = browser.driver.execute_script("return arguments[0].querySelector('code').textContent", shown)
     return int(re.findall(r"\d+", status.text)[0]), json.loads(text)
 
@@ -103,12 +103,10 @@ def test_a_photo_is_classified_by_try_it_out(server: Server, browse: Open, cat_p
     click(browser, f"{OPEN} .try-out__btn")
     assert find(browser, f"{OPEN} .opblock-summary-path").text.replace("\u200b", "") == "/predict/clas_system"
     choose(browser, content_type)
-    if content_type == "multipart/form-data":
-        click(browser, f"{OPEN} .json-schema-form-item-add")
     find(browser, f"{OPEN} input[type=file]").send_keys(str(cat_photo))
     status, answer = execute(browser)
     assert (status, answer["status"]) == (200, "000")
-    assert answer["results"][0]["label_names"][0] == "Egyptian cat"
+    assert answer["results"]["prediction"][0]["label_names"][0] == "Egyptian cat"
     if content_type == "image/*":
         find(browser, f"{OPEN} .responses-wrapper")
         browser.driver.execute_script(

@@ -12,6 +12,7 @@ from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentDispatche
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.published_metrics import ModuleMetrics
 from hubserve.gateway.instances.remote_instance import create_instance
 from hubserve.gateway.instances.slot import Slot
 from hubserve.gateway.scheduling.latency_store import LatencyStore
@@ -43,6 +44,10 @@ class Pool:
         latencies: the learned batch latencies.
         statistics: of the module.
         models: returns the models that its module may use.
+
+    Attributes:
+        slots: of the instances.
+        metrics: what the module publishes.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Pool:
         models: Callable[[], ModelAccess],
     ) -> None:
         self.slots = [Slot(spec) for spec in specs]
+        self.metrics = ModuleMetrics(specs[0].module if specs else "")
         self._batcher = batcher
         self._latencies = latencies
         self._statistics = statistics
@@ -83,7 +89,7 @@ class Pool:
             await asyncio.gather(*(instance.stop(grace_s=0) for instance in instances))
             raise
         for slot, instance in zip(self.slots, instances, strict=True):
-            slot.put(instance)
+            self._put(slot, instance)
         return instances[0].description, instances[0].times
 
     def serve(self) -> None:
@@ -177,7 +183,7 @@ class Pool:
             if not any(each.instance for each in self.slots):
                 self._batcher.fail_all(LoadFailed(f"module '{slot.spec.module}' has no running instance: {error.message}"))
             return _LONGEST_DELAY_S
-        slot.put(instance)
+        self._put(slot, instance)
         log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.location, extra=slot.spec.log_fields())
         return _LONGEST_DELAY_S
 
@@ -199,12 +205,18 @@ class Pool:
             return False
         dispatcher.retired = True
         slot.count_restart(slot.replace_cause)
-        slot.put(instance)
+        self._put(slot, instance)
         slot.dispatcher = None
         task = run_in_background(_finish(old, dispatcher), "an instance finished its last requests")
         self._leaving[task] = dispatcher
         task.add_done_callback(self._leaving.pop)
         return True
+
+    def _put(self, slot: Slot, instance: Instance) -> None:
+        """Put a loaded instance into a slot."""
+        if instance.side_channel:
+            self.metrics.add(instance.side_channel.metrics)
+        slot.put(instance)
 
     def _lower_limit(self, slot: Slot, items: int) -> None:
         """Limit batches to fewer items after an engine ran out of memory, and replace the process, whose memory is fragmented."""

@@ -54,12 +54,61 @@
     }
   };
 
+  // A server with keys gives its document to their holders only. The key stays in the memory of this page.
+  const form = document.getElementById("key");
+  let key = "";
+
+  const askForKey = (response) => {
+    if (response.url?.includes(place.dataset.document) && response.status === 401) {
+      form.hidden = false;
+      form.querySelector("output").textContent = key ? response.obj?.msg || "" : "";
+      form.elements.key.focus();
+    }
+    return response;
+  };
+  const readAgainWith = (given) => {
+    key = given;
+    ui.specActions.download(place.dataset.document);
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    readAgainWith(form.elements.key.value.trim());
+  });
+
+  const useKey = () => {
+    form.hidden = true;
+    const schemes = ui.specSelectors.specJson().getIn(["components", "securitySchemes"]);
+    if (key && schemes) {
+      schemes.forEach((_, name) => ui.preauthorizeApiKey(name, key));
+    }
+  };
+  // "Authorize" with another key shows what that one may see.
+  const readAgain = (authorize) => (given) => {
+    const [entered] = Object.values(given).map((each) => each?.value);
+    const result = authorize(given);
+    if (typeof entered === "string" && entered !== key) {
+      readAgainWith(entered);
+    }
+    return result;
+  };
+
   const ui = SwaggerUIBundle({
     url: place.dataset.document,
     domNode: place,
     deepLinking: true,
     displayRequestDuration: true,
-    onComplete: showModule,
+    onComplete: () => {
+      useKey();
+      showModule();
+    },
+    plugins: [() => ({ statePlugins: { auth: { wrapActions: { authorize: readAgain } } } })],
+    requestInterceptor: (request) => {
+      if (request.loadSpec && key) {
+        request.headers["X-API-Key"] = key;
+      }
+      return request;
+    },
+    responseInterceptor: askForKey,
     validatorUrl: null, // it would send the document to another server
   });
   window.addEventListener("hashchange", () => {

@@ -89,10 +89,11 @@ class ModelCatalog:
                 module = await self._dataplane.loaded(name, version or None)
             except LoadFailed as error:
                 raise LoadFailed(f"failed to load '{name}', {error.message}", error.detail) from None
-            signature = self._signature_of(module)
+            signature = self.signature_of(module)
         return signature
 
-    def _signature_of(self, module: ServedModule) -> Signature:
+    def signature_of(self, module: ServedModule) -> Signature:
+        """Return the inputs and outputs of a loaded module."""
         signature = self.cached_signature(module)
         if signature is None:
             signature = self._signatures[module] = Signature(module, self._step_labels)
@@ -100,7 +101,7 @@ class ModelCatalog:
 
     def _step_labels(self, step: EnsembleStep, output: str) -> list[str]:
         module = self._all_models.get(step.model, step.version or None)
-        return self._signature_of(module).labels(output) if module.is_loaded else []
+        return self.signature_of(module).labels(output) if module.is_loaded else []
 
     def server_metadata(self, *, has_admin: bool) -> dict[str, Any]:
         """Return ``{"name", "version", "extensions"}``.

@@ -22,17 +22,25 @@ from hubserve.protocols.open_inference.core.shared_memory import refuse_shared_m
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.protocols.open_inference.core.types import NOT_ENCODED, InferCall, InferResult
 from hubserve.protocols.open_inference.http import admin_routes
+from hubserve.protocols.open_inference.http.admin_operations import describe_admin
 from hubserve.protocols.open_inference.http.encode import encode_large, needs_steps, write_result
 from hubserve.protocols.open_inference.http.generate import write_generate
 from hubserve.protocols.open_inference.http.large_requests import RequestReader
+from hubserve.protocols.open_inference.http.model_operations import describe_model
 from hubserve.protocols.open_inference.http.responses import BINARY, JSON, EventStream, error_body, respond, respond_error, respond_json
 from hubserve.protocols.open_inference.http.routes import PREFIX, Handler, Route, Router
+from hubserve.protocols.open_inference.http.server_operations import describe_server
+from hubserve.protocols.openapi.document import Document
 
 _MODEL = r"models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
 class OpenInferenceProtocol(Protocol):
-    """Handlers of the protocol's paths; those of the admin surface are in :mod:`hubserve.protocols.open_inference.http.admin_routes`."""
+    """Handlers of the protocol's paths; those of the admin surface are in :mod:`hubserve.protocols.open_inference.http.admin_routes`.
+
+    Attributes:
+        router: the table of paths.
+    """
 
     prefixes = (PREFIX.rstrip("/"), PREFIX)
 
@@ -62,16 +70,26 @@ class OpenInferenceProtocol(Protocol):
                 Route(pattern, method, self._restricted(handler, context.admin), Need.ADMIN)
                 for pattern, method, handler in admin_routes.ROUTES
             ]
-        self._router = Router(routes)
+        self.router = Router(routes)
+
+    def describe(self, document: Document) -> None:
+        """See the base class."""
+        describe_server(document)
+        if self.context.admin is not None:
+            describe_admin(document, self.settings)
+        for each in document.modules:
+            describe_model(document, each, self._catalog.signature_of(each.module))
+            for version, module in each.versions.items():
+                describe_model(document, each, self._catalog.signature_of(module), version)
 
     def need_of(self, scope: Scope) -> Need:
         """Return what a request needs its key to permit: what its route says."""
-        return self._router.need_of(scope["method"], scope["path"])
+        return self.router.need_of(scope["method"], scope["path"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
         try:
-            handler, arguments = self._router.find(scope["method"], scope["path"])
+            handler, arguments = self.router.find(scope["method"], scope["path"])
             with self.admission.admit() as admission:
                 await handler(scope, send, admission, **arguments)
         except ClientGone as error:
