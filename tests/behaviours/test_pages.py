@@ -21,7 +21,7 @@ from tests.conftest import MODULES, Server, Start, servers, toy, wait_for
 from tests.triton_models import add, write_scale
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-ODD = "<b>&amp;'\"{x}"
+ODD = "<b>&amp; 100%'\"{x}"
 BROKEN = "raise ImportError('a <script>alert(1)</script> is missing')\n"
 
 
