@@ -95,6 +95,8 @@ def _server(plan: ExportPlan) -> dict[str, Any]:
     resources_: dict[str, Any] = {"limits": limits}
     if plan.gpus:
         resources_["reservations"] = {"devices": [{"driver": "nvidia", "count": plan.gpus, "capabilities": ["gpu"]}]}
+    # with the values that the environment, or .env, has
+    variables = {"environment": plan.found.variables} if plan.found.variables else {}
     return {
         "image": plan.image,
         "build": {"context": "./image"},

@@ -32,7 +32,7 @@ def run_options(plan: ExportPlan) -> str:
     words += [f"--cpus {plan.options.cpus} --memory {plan.memory_mb}m --cap-drop ALL --security-opt no-new-privileges"]
     words += [f"--gpus {plan.gpus}"] if plan.gpus else []
     words += [f"-v {each.source}:{plan.places.secrets}/{each.name}:ro" for each in plan.secrets]
-    words += [f"-e {each}" for each in plan.found.variables]  # with the values that the client's environment has
+    words += [f"-e {each}" for each in plan.variables]  # with the values that the client's environment has
     words += mounts(plan)
     return " ".join([*words, f"--stop-timeout {plan.drain_s + 5}"])
 

@@ -57,16 +57,16 @@ def _metadata(plan: ExportPlan, suffix: str = "") -> dict[str, Any]:
 
 def credentials(plan: ExportPlan) -> dict[str, Any]:
     """Return what gives a container the credentials for remote stores: a Secret, without which the pod's own account is used."""
-    if not plan.found.variables:
+    if not plan.variables:
         return {}
     return {"envFrom": [{"secretRef": {"name": f"{plan.name}-credentials", "optional": True}}]}
 
 
 def credential_steps(plan: ExportPlan) -> list[tuple[str, str]]:
     """Return the command that makes the Secret of :func:`credentials`."""
-    if not plan.found.variables:
+    if not plan.variables:
         return []
-    names = "".join(f' ${{{each}:+"--from-literal={each}=${each}"}}' for each in plan.found.variables)
+    names = "".join(f' ${{{each}:+"--from-literal={each}=${each}"}}' for each in plan.variables)
     return [(f"kubectl create secret generic {plan.name}-credentials{names}", "credentials for the model stores, from this environment")]
 
 

@@ -30,6 +30,7 @@ from hubserve.protocols import protocol_classes
 from hubserve.server.deployment import find_modules, make_plans
 from hubserve.server.reload import MakePlans
 from hubserve.settings import ServerSettings, parse_settings, read_config
+from hubserve.wire.joined_traces import own_trace
 
 __all__ = ["HubBlueprint", "blueprint"]
 
@@ -39,6 +40,7 @@ _MORE_SLASHES = ("/predict//<path:rest>", "//predict/<path:rest>")
 _PAGES = ("/docs", "/health/live", "/health/ready", "/status")
 #: rule of the files that ``/docs`` loads
 _PAGE_FILES = "/docs/<path:rest>"
+_TRACEPARENT = b"traceparent"
 
 
 def blueprint(
@@ -214,6 +216,13 @@ def _pages(settings: ServerSettings) -> list[str]:
     return [path for path in _PAGES if not (settings.has_own_admin and path == "/status")]
 
 
+def _headers() -> list[tuple[bytes, bytes]]:
+    """Return the headers of Flask's current request, with the application's own span of OpenTelemetry in place of its client's."""
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in flask.request.headers]
+    own = own_trace()
+    return [*(each for each in headers if each[0] != _TRACEPARENT), (_TRACEPARENT, own.encode())] if own else headers
+
+
 def _scope(path: str) -> dict[str, Any]:
     """Return the ASGI scope of Flask's current request."""
     request = flask.request
@@ -229,7 +238,7 @@ def _scope(path: str) -> dict[str, Any]:
         "query_string": request.query_string,
         "root_path": "",
         MOUNTED_AT: (request.script_root + request.path).removesuffix(path).rstrip("/"),
-        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers],
+        "headers": _headers(),
         "client": (request.remote_addr or "", 0),
         "server": None,
     }

@@ -105,7 +105,7 @@ def _run(args: argparse.Namespace) -> None:
 def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.token_file is None:
         parser.error("--listen needs --token-file, because clients that connect can run code on this machine")
-    command = [sys.executable, "-m", "hubserve.instance", "--serve-fd"]
+    command = [sys.executable, "-m", "hubserve.instance", "--mark-output", "--serve-fd"]
     try:
         return listen(args.listen, SharedKey(args.token_file), lambda fd: [*command, str(fd)])
     except HubError as error:

@@ -65,6 +65,13 @@ def mark_frame() -> None:
         _write_all(_PIPE_FDS[1], part)
 
 
+def name_output(shown_as: str) -> None:
+    """Say what this instance is called, for a reader that does not know it."""
+    if _is_pipe(_PIPE_FDS[1]):
+        for part in marked(b"", Mark(logger=shown_as)):
+            _write_all(_PIPE_FDS[1], part)
+
+
 def write_error(text: str) -> None:
     """Write a message of several lines, such as a traceback, as one."""
     sys.stderr.write(text if text.endswith("\n") else text + "\n")

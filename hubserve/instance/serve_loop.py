@@ -16,7 +16,7 @@ from hubserve.instance.frame_calls import PreparedFrame, prepare
 from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.malloc_tuning import freeze_gc
-from hubserve.instance.output import mark_frame, write_error
+from hubserve.instance.output import mark_frame, name_output, write_error
 from hubserve.instance.raw_requests import PreparedRequests, compute_requests, prepare_requests
 from hubserve.instance.side_channel import SideChannel
 from hubserve.instance.warmup import compute_samples, compute_zeros
@@ -52,6 +52,7 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
     prepare_forks(partial(_close_in_fork, sock, side))
     try:
         frame = frames.receive(sock)
+        name_output(str(frame.header.get("shown_as", "")))
         try:
             module, max_batch_size, times = _load(frame.header)
         except HubError as error:

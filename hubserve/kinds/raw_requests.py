@@ -176,6 +176,15 @@ class Host(ABC):
             HubError: the server refuses.
         """
 
+    @abstractmethod
+    def publish(self, changes: Callable[[], List[Dict[str, Any]]]) -> None:
+        """Publish the module's own metrics from now on; further calls change nothing.
+
+        Args:
+            changes: returns the families with the series that have changed since its last call, as the frame ``metrics`` of
+                :mod:`hubserve.instance.side_channel` has them; called by any thread.
+        """
+
 
 _host: List[Host] = []
 

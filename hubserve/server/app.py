@@ -40,7 +40,7 @@ PAGE_NEEDS = {
 def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
-    pages = _own_pages(context)
+    pages = own_pages_of(context)
     own_pages = with_page_headers(_rooted(pages))
     context.describers.append(describe_pages)
     policy = OriginPolicy(context.settings, context.hosts)
@@ -108,7 +108,8 @@ def _json(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
-def _own_pages(context: Context) -> Starlette:
+def own_pages_of(context: Context) -> Starlette:
+    """Return the application of hubserve's own pages."""
     all_models, admin = context.all_models, context.admin
 
     async def live(_: Request) -> Response:

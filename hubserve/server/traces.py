@@ -45,6 +45,7 @@ def set_up_traces(context: Context) -> None:
         return
     context.telemetry.traces = traces = Traces(_ratio(settings), sender)
     context.telemetry.end_listeners.append(traces.end)
+    context.telemetry.stream_listeners.append(traces.end)
     context.telemetry.span_counts = lambda: sender.counts
     context.on_close.append(sender.close)
 

@@ -36,6 +36,7 @@ class RequestRecord:
         marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
             for them.
         trace: its trace; None if it is not traced.
+        trace_is_decided: whether the client has said, by a ``traceparent``, whether it is traced.
     """
 
     protocol = ""
@@ -55,6 +56,7 @@ class RequestRecord:
     access: Grant | None = None
     marks: dict[str, int] | None = None
     trace: RequestTrace | None = None
+    trace_is_decided = False
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at

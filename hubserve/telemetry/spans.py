@@ -104,9 +104,13 @@ class RequestTrace:
         self.links: Sequence[TraceContext] = ()
         self.received_at = self.called_at = self.answered_at = self.responded_at = 0.0
 
+    def note_response(self) -> None:
+        """Note that a response is encoded; the first one counts."""
+        self.responded_at = self.responded_at or time.monotonic()
+
     def responding(self) -> str:
         """Note that the response begins; return the ``traceparent`` that it has."""
-        self.responded_at = time.monotonic()
+        self.note_response()
         return self.context.header()
 
     def new_context(self) -> TraceContext:

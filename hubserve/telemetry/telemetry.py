@@ -57,6 +57,8 @@ class Telemetry:
     def begin_within(self, stream: RequestRecord, number: int) -> RequestRecord:
         """Return the record of a request whose message has come within a stream; see :meth:`RequestRecord.within`."""
         record = stream.within(time.monotonic(), number)
+        if self.traces is not None:
+            self.traces.begin_within(record, stream)
         if self.wants_marks:
             record.marks = {}
         return record
@@ -76,4 +78,4 @@ class Telemetry:
             try:
                 listener(record)
             except Exception:
-                log.exception("an unexpected error while recording a request")
+                log.exception("an unexpected error while recording a request", extra={"request_id": record.identify()})

@@ -30,6 +30,9 @@ _CLIENTS_ERRORS = (
 _LONGEST_PATH = 512
 #: the protocol of modules' pages
 _PAGES = "gradio"
+_GRPC = "grpc"
+#: method of a stream of requests
+_STREAM = "STREAM"
 
 
 class Traces:
@@ -58,7 +61,9 @@ class Traces:
             low = getrandbits(_HALF_BITS)
             if low < self._bound:
                 self._trace(record, RequestTrace(self._sink, getrandbits(_HALF_BITS) << _HALF_BITS | low or 1, 0, "", _offset_ns()))
-        elif parent.is_sampled:
+            return
+        record.trace_is_decided = True
+        if parent.is_sampled:
             state = checked_tracestate(tracestate or "")
             self._trace(record, RequestTrace(self._sink, parent.trace_id, parent.span_id, state, _offset_ns(), is_remote=True))
 
@@ -75,22 +80,22 @@ class Traces:
         else:
             self.begin(record, sent.decode("latin-1"), headers.get(_TRACESTATE, b"").decode("latin-1"))
 
-    def begin_part(self, record: RequestRecord, whole: RequestRecord, traceparent: str | None) -> None:
+    def begin_within(self, record: RequestRecord, stream: RequestRecord) -> None:
         """Trace one request of a stream of requests if it is chosen.
+
+        It is part of the stream's trace if the stream's client has begun that, else of one of its own, as a stream may last for days.
 
         Args:
             record: of the request.
-            whole: of the stream.
-            traceparent: that the stream's client sent; None for none.
+            stream: of the stream.
         """
-        trace = whole.trace
-        if traceparent is None or parse_traceparent(traceparent) is None:
+        whole = stream.trace
+        if not stream.trace_is_decided:
             self.begin(record, None)
-            if record.trace is not None and trace is not None:
-                record.trace.links = (trace.context,)
-        elif trace is not None:
-            place = trace.context
-            self._trace(record, RequestTrace(self._sink, place.trace_id, place.span_id, trace.state, _offset_ns()))
+            if record.trace is not None and whole is not None:
+                record.trace.links = (whole.context,)
+        elif whole is not None:
+            self._trace(record, RequestTrace(self._sink, whole.context.trace_id, whole.context.span_id, whole.state, _offset_ns()))
 
     def force(self, record: RequestRecord) -> None:
         """Trace a request that has begun, whether or not it was chosen."""
@@ -107,9 +112,11 @@ class Traces:
         Requests that ask no module, such as those of probes, leave none unless they fail or their clients trace them.
         """
         trace = record.trace
-        if trace is None or not (record.module or record.error or trace.parent_id or trace.called_at):
+        is_stream = record.method == _STREAM
+        if trace is None or not (is_stream or record.module or record.error or trace.parent_id or trace.called_at):
             return
-        _add_stages(record, trace)
+        if not is_stream:
+            _add_stages(record, trace)
         trace.add(
             _name(record),
             record.started_at,
@@ -145,7 +152,7 @@ def _add_stages(record: RequestRecord, trace: RequestTrace) -> None:
 
 def _name(record: RequestRecord) -> str:
     """Return a name of which there are few: none has texts that only a client chooses."""
-    if record.method == "CALL":
+    if record.protocol == _GRPC:
         return record.path.lstrip("/")
     if not record.module:
         return record.method
@@ -155,7 +162,7 @@ def _name(record: RequestRecord) -> str:
 
 
 def _attributes(record: RequestRecord) -> dict[str, object]:
-    is_grpc = record.method == "CALL"
+    is_grpc = record.protocol == _GRPC
     attributes: dict[str, object] = {
         "hubserve.protocol": record.protocol or None,
         "hubserve.module": record.module or None,

@@ -3,7 +3,7 @@
 An instance's descriptors 1 and 2 are one pipe. What Python code writes through ``sys.stdout`` and ``sys.stderr`` is preceded by a mark, in
 a single write that the kernel does not divide; what native code and other programs write is not. A mark is text between the control
 characters RS and US, and names the number of bytes that it is for; bytes that look like an incomplete or broken one are output like any.
-An empty mark says which frame the output without marks after it belongs to.
+An empty mark says which frame the output without marks after it belongs to, and what the instance is called.
 """
 
 import re
@@ -92,9 +92,13 @@ class OutputLines:
     Args:
         longest: bytes of a line, beyond which it is cut.
         longest_message: bytes of a message of several lines.
+
+    Attributes:
+        shown_as: what the instance calls itself; "" until it has said it.
     """
 
     def __init__(self, longest: int = 8 << 10, longest_message: int = 64 << 10) -> None:
+        self.shown_as = ""
         self._longest = longest
         self._longest_message = longest_message
         self._rest = b""
@@ -133,6 +137,7 @@ class OutputLines:
         frame, call, thread, level, flags = (int(found[group]) for group in range(1, 6))
         if not data:
             self._frame = frame
+            self.shown_as = found[7].decode("ascii", "replace") or self.shown_as
             return
         ids = tuple(each for each in (found[8] or b"").decode("ascii").split(" ") if each)[:MOST_IDS]
         self._add(Mark(frame, call, thread, level, flags, found[7].decode("ascii", "replace"), ids), data, lines)

@@ -12,6 +12,7 @@ from typing import Any
 from hubserve.errors import LoadFailed, from_wire
 from hubserve.gateway.instances.descriptor_reserve import RESERVE
 from hubserve.gateway.instances.exit_watch import ExitWatch
+from hubserve.gateway.instances.frame_records import FrameRecords
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.module_output import ModuleOutput
 from hubserve.registry.instance_command import instance_command
@@ -73,7 +74,7 @@ class AppProcess:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         output = None
         try:
-            output = ModuleOutput(replace(self._spec, number="page"))
+            output = ModuleOutput(replace(self._spec, number="page"), FrameRecords())
             command = instance_command("--mark-output", "--app-fd", str(theirs.fileno()), python=self._spec.python)
             environ = self._spec.full_environ()
             child = subprocess.Popen(

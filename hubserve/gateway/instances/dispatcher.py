@@ -10,6 +10,7 @@ from typing import Any
 from hubserve.errors import HubError, InstanceDied
 from hubserve.gateway.instances.batch_trace import BatchTrace, begin_batch
 from hubserve.gateway.instances.connection import NotComputed
+from hubserve.gateway.instances.frame_records import ids_of
 from hubserve.gateway.instances.instance import BROKEN, Instance
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
 from hubserve.gateway.instances.raw_requests import encode_raw_batch
@@ -69,6 +70,8 @@ class InstanceDispatcher:
         self._instance = instance
         self._channel = instance.side_channel
         self._output = instance.output
+        self._frames = instance.frames
+        self._log_fields = instance.spec.log_fields()
         if self._channel:
             self._channel.on_rescheduled = lambda work: batcher.requeue([work])
         self._batcher = batcher
@@ -111,10 +114,8 @@ class InstanceDispatcher:
             requests = described_requests(batch)
             if requests:
                 header["requests"] = requests
-            if self._output is not None:
-                self._output.frames.begin([work.record for work in batch])
-                if self._output.is_unmarked:
-                    header["mark_output"] = True
+            if self._output is not None and self._output.is_unmarked:
+                header["mark_output"] = True
             keys = [call["key"] for call in header["calls"]] if self._channel else []
         except Exception:
             self._fail_unsent(batch)
@@ -125,6 +126,7 @@ class InstanceDispatcher:
             self._total_s = self._latencies.concurrency.begin(now)
         self.given += 1
         self.in_flight += 1
+        self._frames.begin([work.record for work in batch])
         try:
             self._instance.infer(header, buffers, partial(self._answered, batch, keys, traced))
         except Exception:
@@ -136,10 +138,14 @@ class InstanceDispatcher:
 
     def _fail_unsent(self, batch: list[QueuedRequest]) -> None:
         """Fail a batch that could not be sent, so that its requests do not wait for ever."""
-        log.exception("an unexpected error while a batch was given to an instance")
+        log.exception("an unexpected error while a batch was given to an instance", extra=self._about(batch))
         self.retired = True
         self._instance.end("could not be given a batch")
         _fail(batch, HubError("the server failed; see the server log"))
+
+    def _about(self, batch: list[QueuedRequest]) -> dict[str, str]:
+        """Return by which lines of the log name the instance and the requests of a batch."""
+        return {**self._log_fields, "request_id": ids_of([work.record for work in batch])}
 
     def _answered(self, batch: list[QueuedRequest], keys: list[int], traced: BatchTrace | None, answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
@@ -175,14 +181,14 @@ class InstanceDispatcher:
                 self._channel.executing.difference_update(keys)
             self._batcher.on_batch_done(self)  # first: the instance must not wait for the resolving of all requests
         except Exception:  # the requests are resolved in any case
-            log.exception("an unexpected error while a batch was answered")
+            log.exception("an unexpected error while a batch was answered", extra=self._about(batch))
         if self._channel:
             for work, key, outcome in zip(batch, keys, outcomes, strict=True):
                 self._channel.on_frame_answered(work, key, outcome)
         else:
             for work, outcome in zip(batch, outcomes, strict=True):
                 if outcome is not None:
-                    resolve(work, outcome)
+                    resolve(work, outcome, self._log_fields)
         self._count(batch, answer.header, begun_at, busy_s)
         if traced is not None:
             traced.answered(answer.header, begun_at, busy_s)
@@ -204,7 +210,7 @@ class InstanceDispatcher:
         try:
             self._batcher.requeue(again)
         except Exception:
-            log.exception("an unexpected error while requests of an instance that died were requeued")
+            log.exception("an unexpected error while requests of an instance that died were requeued", extra=self._about(batch))
             _fail(again, died)
 
     def _learn(self, batch: list[QueuedRequest], header: dict[str, Any], busy_s: float, shared: bool) -> None:

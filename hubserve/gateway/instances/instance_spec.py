@@ -84,6 +84,7 @@ class InstanceSpec:
             "warm_up": None if self.warm_up is None else list(self.warm_up),
             "nan": self.nan,
             "compute_timeout_s": self.compute_timeout_s,
+            "shown_as": f"{self.module}@{self.version}#{self.number}",
         }
 
     def full_environ(self) -> dict[str, str]:

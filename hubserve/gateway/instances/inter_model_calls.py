@@ -80,7 +80,7 @@ async def answer_call(
     except HubError as error:
         reply(channel, key, error, final=True)
     except Exception:
-        log.exception("a request that a module made of module '%s' failed", header.get("module"))
+        log.exception("a request that a module made of module '%s' failed", header.get("module"), extra=channel.log_fields)
         reply(channel, key, ModuleFailed("the server failed; see the server log"), final=True)
 
 

@@ -7,8 +7,9 @@ import os
 import time
 from collections.abc import Callable, Sequence
 
+from hubserve.gateway.instances.frame_records import FrameRecords
 from hubserve.gateway.instances.instance_spec import InstanceSpec
-from hubserve.gateway.instances.output_log import FrameRecords, OutputLog
+from hubserve.gateway.instances.output_log import OutputLog
 from hubserve.telemetry.request_record import RequestRecord
 from hubserve.wire.output_marks import OutputLine, OutputLines
 
@@ -55,17 +56,17 @@ class ModuleOutput:
 
     Args:
         spec: of the process.
+        frames: the requests of its frames.
         unanswered: returns the number of frames that the process has not answered, or has answered just now.
 
     Attributes:
-        frames: the requests of each frame.
         is_unmarked: whether something was written without a mark, as native code does.
         writing_fd: the writing end; -1 once it is closed.
     """
 
-    def __init__(self, spec: InstanceSpec, unanswered: Callable[[], int] = int) -> None:
-        self.frames = FrameRecords()
+    def __init__(self, spec: InstanceSpec, frames: FrameRecords, unanswered: Callable[[], int] = int) -> None:
         self.is_unmarked = False
+        self._frames = frames
         self._unanswered = unanswered
         self._log = OutputLog(spec)
         self._lines = OutputLines()
@@ -145,7 +146,7 @@ class ModuleOutput:
     def _write(self, line: OutputLine) -> None:
         records: Sequence[RequestRecord | None]
         if line.mark.frame:
-            records = self.frames.of(line.mark.frame, line.mark.call)
+            records = self._frames.of(line.mark.frame, line.mark.call)
         elif line.is_marked:
             records = ()
         else:
@@ -156,7 +157,7 @@ class ModuleOutput:
     def _records_of_unmarked(self) -> Sequence[RequestRecord | None]:
         """Return the requests that the first output of native code was written for; later frames are asked to mark it."""
         unanswered = self._unanswered()
-        return self.frames.latest(unanswered) if unanswered else ()
+        return self._frames.latest(unanswered) if unanswered else ()
 
     # --- the end ---
 

@@ -76,6 +76,7 @@ class InstanceProcess(Instance):
             _, self.side_channel = await self._loop.create_unix_connection(
                 lambda: SideChannel(self._models, self._end_broken, self._on_side_lost), sock=side_sock
             )
+            self.side_channel.log_fields = self.spec.log_fields()
             _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(arena), sock=sock)
             unused.pop_all()
 
@@ -89,7 +90,7 @@ class InstanceProcess(Instance):
             theirs.callback(their_side.close)
             arena = Arena.create()
             ours.callback(arena.close)
-            output = ModuleOutput(self.spec, self._recent_frames)
+            output = ModuleOutput(self.spec, self.frames, self._recent_frames)
             ours.callback(output.close)
             theirs.callback(os.close, arena.fd)  # both sides keep it mapped
             inherited = {"--serve-fd": their_sock.fileno(), "--side-fd": their_side.fileno(), "--arena-fd": arena.fd}

@@ -362,7 +362,7 @@ class Call:
 
     def _fail(self, error: Exception) -> None:
         """End the call with a status."""
-        code, text = (error.status, error.text) if isinstance(error, RpcError) else self._service.refuse(error)
+        code, text = (error.status, error.text) if isinstance(error, RpcError) else self._refusal(error)
         self.record.status = code.name
         if isinstance(error, HubError):
             self.record.error, self.record.message = error.code, text
@@ -380,6 +380,14 @@ class Call:
             self._finish()
         elif self._task is not asyncio.current_task():
             self._task.cancel()
+
+    def _refusal(self, error: Exception) -> tuple[Status, str]:
+        """Return the status and text of an error; lines of the log about it have the request's id, whatever task this runs in."""
+        before = CURRENT.set(self.record)
+        try:
+            return self._service.refuse(error)
+        finally:
+            CURRENT.reset(before)
 
     def _initial(self) -> bytes:
         """Return the header block of the response, with the request's id if it is known."""
@@ -399,7 +407,8 @@ class Call:
         if not self._stream.sent_end:  # the method was cancelled from within, or _fail failed
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         if task and not task.cancelled() and (error := task.exception()):
-            log.error("an unexpected error while answering a gRPC call", exc_info=error)
+            about = {"request_id": self.record.identify()}
+            log.error("an unexpected error while answering a gRPC call", exc_info=error, extra=about)
 
 
 def _describe(record: RequestRecord, service: Service, stream: Stream, head: Head) -> None:

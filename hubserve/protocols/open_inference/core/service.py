@@ -34,7 +34,7 @@ class OpenInference:
         self.repository = Repository(dataplane, context.models)
         self.shared_memory = SharedMemory(settings)
         self.cuda_shared_memory = CudaSharedMemory()
-        self.tracer = Tracer(settings, dataplane)
+        self.tracer = Tracer(settings, dataplane, context.telemetry.traces)
         self.logs = LogSettings()
         self.large_requests = LargeRequests(context.decoders, context.bounds)
         arguments = ArgumentReader(context.decoders, context.bounds)

@@ -49,6 +49,7 @@ class GrpcServer:
 
     Attributes:
         endpoint: state that its connections share.
+        methods: path -> method.
     """
 
     def __init__(self, context: Context, connection_limit: ConnectionLimit) -> None:
@@ -60,8 +61,9 @@ class GrpcServer:
         self._health = Health(self._service.catalog.is_ready, ("", SERVICE), settings.client_timeout_s)
         own = service_pb2.DESCRIPTOR if context.admin else without_methods(service_pb2.DESCRIPTOR, ADMIN_CALLS)
         self._reflection = Reflection([own, health_pb2.DESCRIPTOR], [SERVICE, HEALTH_SERVICE])
+        self.methods = {f"/{service}/{name}": each for service, methods in self._services().items() for name, each in methods.items()}
         service = Service(
-            methods={f"/{service}/{name}": each for service, methods in self._services().items() for name, each in methods.items()},
+            methods=self.methods,
             max_calls=settings.max_concurrency,
             max_message_bytes=settings.grpc_max_message_bytes or settings.max_body_bytes,
             client_timeout_s=settings.client_timeout_s,

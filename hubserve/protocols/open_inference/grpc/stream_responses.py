@@ -196,6 +196,8 @@ class RequestResponses:
     def _add(self, response: Any, raws: Sequence[Any]) -> None:
         response.infer_response.parameters[FINAL].bool_param = self.is_final
         message = stream_response_parts(response, raws)
+        if self._record.trace is not None:
+            self._record.trace.note_response()
         size = sum(map(len, message))
         if self._is_direct:
             self._record.sent_bytes += size

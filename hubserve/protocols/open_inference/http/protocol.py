@@ -36,7 +36,11 @@ _MODEL = r"models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
 class OpenInferenceProtocol(Protocol):
-    """Handlers of the protocol's paths; those of the admin surface are in :mod:`hubserve.protocols.open_inference.http.admin_routes`."""
+    """Handlers of the protocol's paths; those of the admin surface are in :mod:`hubserve.protocols.open_inference.http.admin_routes`.
+
+    Attributes:
+        router: the table of paths.
+    """
 
     prefixes = (PREFIX.rstrip("/"), PREFIX)
 
@@ -66,7 +70,7 @@ class OpenInferenceProtocol(Protocol):
                 Route(pattern, method, self._restricted(handler, context.admin), Need.ADMIN)
                 for pattern, method, handler in admin_routes.ROUTES
             ]
-        self._router = Router(routes)
+        self.router = Router(routes)
 
     def describe(self, document: Document) -> None:
         """See the base class."""
@@ -80,12 +84,12 @@ class OpenInferenceProtocol(Protocol):
 
     def need_of(self, scope: Scope) -> Need:
         """Return what a request needs its key to permit: what its route says."""
-        return self._router.need_of(scope["method"], scope["path"])
+        return self.router.need_of(scope["method"], scope["path"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
         try:
-            handler, arguments = self._router.find(scope["method"], scope["path"])
+            handler, arguments = self.router.find(scope["method"], scope["path"])
             with self.admission.admit() as admission:
                 await handler(scope, send, admission, **arguments)
         except ClientGone as error:

@@ -43,12 +43,16 @@ class Router:
 
     Args:
         routes: the most frequent patterns first.
+
+    Attributes:
+        table: all routes.
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
+        self.table = tuple(routes)
         handlers: dict[str, dict[str, Handler]] = {}
         self._needs: dict[Handler, Need] = {}
-        for pattern, method, handler, need in routes:
+        for pattern, method, handler, need in self.table:
             by_method = handlers.setdefault(pattern, {})
             by_method[method] = handler
             if method == "GET":
