@@ -10,7 +10,7 @@ It needs numpy, OpenCV and requests.
 
 import json
 from collections.abc import Sequence
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from hubserve.errors import ConfigError, HubError, InvalidInput
 from hubserve.module import encode_array
 from hubserve.types import DTYPES
 from hubserve.vision.headers import read_header
+from hubserve.wire.client_tls import ClientTls
 
 __all__ = ["Client", "ServerError"]
 
@@ -65,17 +66,32 @@ class Client:
         server_url: such as ``http://127.0.0.1:8866/predict/clas_system``.
         timeout_s: how long to wait for an answer, in seconds.
         connections: how many to keep open.
+        cacert: of an ``https`` address: PEM file of the authorities to trust. Default: ``requests``' own.
+        cert: PEM file of a certificate to present, and of its key.
+        key: PEM file of the key, if it is not in ``cert``.
+        insecure: accept any certificate.
 
     Raises:
-        ConfigError: ``server_url`` is not such an address, or ``timeout_s`` is not above 0.
+        ConfigError: ``server_url`` is not such an address, ``timeout_s`` is not above 0, or a file cannot be used.
     """
 
-    def __init__(self, server_url: str, timeout_s: float = 60.0, connections: int = 16) -> None:
+    def __init__(
+        self,
+        server_url: str,
+        timeout_s: float = 60.0,
+        connections: int = 16,
+        *,
+        cacert: str | PathLike[str] = "",
+        cert: str | PathLike[str] = "",
+        key: str | PathLike[str] = "",
+        insecure: bool = False,
+    ) -> None:
         if not timeout_s > 0:
             raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
         self.server_url = server_url
         self.timeout_s = timeout_s
         self.module = _module_name(server_url)
+        self._tls = _tls_options(server_url, ClientTls(fspath(cacert), fspath(cert), fspath(key), insecure))
         self._session = requests.Session()
         # A proxy of the environment cannot reach this machine's own addresses.
         self._session.trust_env = urlsplit(server_url).hostname not in ("127.0.0.1", "localhost", "::1")
@@ -161,7 +177,7 @@ class Client:
         timeout = (min(_CONNECT_TIMEOUT_S, self.timeout_s), self.timeout_s)
         try:
             # A redirect would turn the POST into a GET and lose the body.
-            response = self._session.post(self.server_url, timeout=timeout, allow_redirects=False, **request)
+            response = self._session.post(self.server_url, timeout=timeout, allow_redirects=False, **self._tls, **request)
         except requests.Timeout as error:
             raise ServerError(
                 f"no answer from {self.server_url} within {self.timeout_s:g} s: the server is busy or cannot be reached. "
@@ -173,6 +189,12 @@ class Client:
 
     def _not_reached(self, error: requests.RequestException) -> ServerError:
         cause = error.args[0] if error.args else error
+        if isinstance(error, requests.exceptions.SSLError):
+            reason = cause.reason if isinstance(cause, MaxRetryError) else cause
+            return ServerError(
+                f"no encrypted connection to {self.server_url} ({reason}). Name the authority that signed the server's certificate "
+                "(cacert), and a certificate of yours if the server asks for one (cert, key)."
+            )
         if isinstance(cause, MaxRetryError):
             return ServerError(
                 f"cannot connect to {self.server_url} ({cause.reason}). Is the server running? "
@@ -202,6 +224,20 @@ class Client:
         if code == 404:
             return f". The address of a module is http://host:port/predict/<module>; is {urlsplit(self.server_url).path} right?"
         return ". Is this the address of a hubserve server?" if code < 400 else ""
+
+
+def _tls_options(server_url: str, tls: ClientTls) -> dict[str, Any]:
+    """Return the arguments of ``requests`` for TLS; those of the environment count where none are given.
+
+    Raises:
+        ConfigError: a file cannot be used, or the address is not encrypted.
+    """
+    if not any(tls):
+        return {}
+    if urlsplit(server_url).scheme != "https":
+        raise ConfigError(f"cacert, cert, key and insecure are for encrypted servers, and {server_url!r} is not one: write https://")
+    tls.context()
+    return {"verify": tls.verify, "cert": tls.pair}
 
 
 def _module_name(server_url: str) -> str:

@@ -32,6 +32,7 @@ import numpy as np
 from hubserve.base64_text import decode_base64
 from hubserve.errors import InvalidInput, LoadFailed, shown
 from hubserve.types import ANY, TensorSpec, array_from_bytes, packed
+from hubserve.wire.current_requests import current_trace
 
 __all__ = [
     "ANY",
@@ -39,6 +40,7 @@ __all__ = [
     "JsonArray",
     "TensorSpec",
     "batch",
+    "current_trace",
     "decode_array",
     "decode_base64",
     "encode_array",

@@ -47,6 +47,9 @@ _DESCRIPTION = {
     "config": None,
     "labels": None,
 }
+_COUNTER = {"name": "done", "description": "how many", "kind": "counter", "series": [{"labels": {"a": "1"}, "value": 2.0}]}
+_SERIES = {"labels": {}, "value": 3.0, "buckets": [1.0, 2.5], "counts": [0, 1, 1], "was_set": False}
+_HISTOGRAM = {"name": "sizes", "description": "", "kind": "histogram", "series": [_SERIES]}
 _TENSORS, _JSON = {"interface": "tensors", "answer": "tensors"}, {"interface": "json", "arguments": 0}
 _BUFFERS = [np.zeros(6, np.float32).tobytes(), b"\x02\0\0\0ab"]
 
@@ -70,6 +73,7 @@ EXCHANGES: list[tuple[dict[str, Any] | None, dict[str, Any], list[bytes]]] = [
     (None, {"op": "response", "key": 1, "final": True, "outputs": [_ARRAY, _TEXTS], "parameters": {"a": 1}}, _BUFFERS),
     (None, {"op": "response", "key": 1, "final": False, "error": _ERROR}, []),
     (None, {"op": "again", "key": 1}, []),
+    (None, {"op": "metrics", "families": [_COUNTER, _HISTOGRAM]}, []),
     (None, {"op": "ask", "key": 1, "what": "is_ready", "arguments": {"name": "x", "version": ""}}, []),
     (
         None,

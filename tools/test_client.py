@@ -76,6 +76,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         default="array",
         help="prepare the pictures here and send arrays (default), or send the files: then the server prepares them, its own way",
     )
+    parser.add_argument(
+        "--cacert", default="", help="of an https server: PEM file of the authorities to trust (default: those of requests)"
+    )
+    parser.add_argument("--cert", default="", help="PEM file of a certificate to present")
+    parser.add_argument("--key", default="", help="PEM file of its private key (default: it is in --cert)")
+    parser.add_argument("--insecure", action="store_true", help="accept any certificate")
     return parser.parse_args(argv)
 
 
@@ -190,7 +196,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parse_arguments(argv)
     try:
         paths = find_images(arguments.image_file)
-        with Client(arguments.server_url) as client:
+        tls = {name: getattr(arguments, name) for name in ("cacert", "cert", "key", "insecure")}
+        with Client(arguments.server_url, **tls) as client:
             totals = classify(Sender(client, arguments), paths, arguments.batch_size)
     except HubError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -18,10 +19,16 @@ _RECONNECT_S = 0.05
 
 
 class ServerAddress(NamedTuple):
-    """Address of the server."""
+    """Address of the server.
+
+    Attributes:
+        host, port: of its HTTP.
+        tls: of its connections; None if they are not encrypted.
+    """
 
     host: str
     port: int
+    tls: ssl.SSLContext | None = None
 
 
 def arrivals(rate_per_s: float, seed: int) -> Iterator[float]:
@@ -58,9 +65,10 @@ class Load(ABC):
     async def _connect(self) -> None:
         began = time.monotonic()
         try:
-            made = self._loop.create_connection(lambda: Connection(self, self._request), *self._server)
+            host, port, tls = self._server
+            made = self._loop.create_connection(lambda: Connection(self, self._request), host, port, ssl=tls)
             await asyncio.wait_for(made, self._timeout_s)
-        except (OSError, asyncio.TimeoutError) as error:
+        except (OSError, asyncio.TimeoutError) as error:  # one of TLS is an OSError, too
             self.refused(began, Failure("connection", str(error) or "no connection in time"))
 
     def connected(self, connection: Connection) -> None:

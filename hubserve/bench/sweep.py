@@ -11,6 +11,7 @@ from hubserve.bench.processes import Meter, Usage
 from hubserve.bench.recorder import Counted
 from hubserve.bench.target import Target
 from hubserve.errors import HubError
+from hubserve.wire.client_tls import PLAIN_REFUSED
 
 
 class Step(NamedTuple):
@@ -73,6 +74,10 @@ def check(target: Target, payloads: Sequence[Payload], timeout_s: float) -> None
     """
     for payload in payloads:
         failure = load.ask(target.server, payload.request, timeout_s)
+        if failure and PLAIN_REFUSED in failure.text:
+            raise HubError(
+                f"{target.address} is encrypted. Give its port with -p, and --cacert with its authority's certificate, or --https."
+            )
         if failure:
             raise HubError(
                 f"{target.address} does not answer the payload {payload.kind} with {plural(payload.items, 'item')}: "

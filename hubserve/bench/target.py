@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import tempfile
 import time
@@ -14,10 +15,12 @@ from typing import Any, NamedTuple
 
 from hubserve.bench.loops import ServerAddress
 from hubserve.bench.processes import python_command
-from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable
+from hubserve.errors import HubError, LoadFailed, ModuleNotFound, Unavailable
 from hubserve.instance.parent_death import die_with_parent
 from hubserve.paths import home
 from hubserve.registry.instance_command import instance_environment
+from hubserve.server import admin_socket
+from hubserve.wire.client_tls import PLAIN_REFUSED
 
 _ANSWER_TIMEOUT_S = 10
 _START_TIMEOUT_S = 600
@@ -56,7 +59,8 @@ class Target(NamedTuple):
 
 def url(server: ServerAddress) -> str:
     """Return a server's address."""
-    return f"http://{'[' + server.host + ']' if ':' in server.host else server.host}:{server.port}"
+    scheme = "https" if server.tls else "http"
+    return f"{scheme}://{'[' + server.host + ']' if ':' in server.host else server.host}:{server.port}"
 
 
 def find_target(server: ServerAddress, name: str, version: str | None = None, gateway_pid: int = 0) -> Target:
@@ -71,7 +75,7 @@ def find_target(server: ServerAddress, name: str, version: str | None = None, ga
         Unavailable: no server answers there, or the module is not ready.
         ModuleNotFound: the module, or that version of it, is not served there.
     """
-    status = _get(f"{url(server)}/status")
+    status = (gateway_pid and _local_status(server.port)) or _get(f"{url(server)}/status", server.tls)
     if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
         raise Unavailable(f"the server at {url(server)} is not a hub server. Give the port of one with -p.")
     served = {each["name"]: each for each in status["modules"]}
@@ -85,13 +89,25 @@ def find_target(server: ServerAddress, name: str, version: str | None = None, ga
     return Target(server, str(status.get("hubserve", "")), module, gateway_pid)
 
 
-def _get(address: str) -> Any:
+def _local_status(port: int) -> dict[str, Any] | None:
+    """Return the status of a server of this user's home, wherever it has its admin surface; None if it does not answer."""
     try:
-        with urllib.request.urlopen(address, timeout=_ANSWER_TIMEOUT_S) as answer:  # noqa: S310 - always http
+        return next(admin_socket.ask(port, {"op": "status"}), None)
+    except HubError:  # it is starting or ending
+        return None
+
+
+def _get(address: str, tls: ssl.SSLContext | None) -> Any:
+    try:
+        with urllib.request.urlopen(address, timeout=_ANSWER_TIMEOUT_S, context=tls) as answer:  # noqa: S310 - always http or https
             return json.load(answer)
     except urllib.error.HTTPError as error:
+        said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
+        if PLAIN_REFUSED in said:
+            raise Unavailable(
+                f"the server at {address} is encrypted. Give --cacert with its authority's certificate, or --https."
+            ) from None
         if error.code == _FORBIDDEN:
-            said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
             raise Unavailable(f"the server at {address} does not report its modules to this client: {said}") from None
         raise Unavailable(f"the server at {address} is not a hub server (HTTP {error.code}). Give the port of one with -p.") from None
     except ValueError:

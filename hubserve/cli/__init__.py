@@ -30,6 +30,7 @@ COMMANDS = {
     "publish": "hubserve.cli.publish",
     "index": "hubserve.cli.index",
     "key": "hubserve.cli.key",
+    "access": "hubserve.cli.access",
     "serving": "hubserve.cli.serving",
     "new": "hubserve.cli.new",
     "convert": "hubserve.cli.convert",

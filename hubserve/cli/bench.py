@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.failures import INTERRUPTED
 from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.tls_options import add_tls_options, tls_of
 from hubserve.errors import ConfigError, HubError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-raw", action="store_true", help="do not measure the engine alone for comparison")
     add_json_option(parser)
+    add_tls_options(parser)
 
 
 def _integer(low: int, high: int) -> Callable[[str], int]:
@@ -140,9 +142,12 @@ def _target(args: argparse.Namespace) -> Iterator["Target"]:
     from hubserve.server import pidfile
 
     with ExitStack() as stack:
+        tls = tls_of(args)
         name, version = _name(args.module, remote=args.port is not None)
         port = args.port if args.port is not None else _running_port(args, name)
         if port is None:
+            if tls:
+                raise ConfigError("--https, --cacert, --cert, --key and --insecure are for a server that runs; give its port with -p")
             with shown_progress() as progress:
                 progress(f"starting a server of {name}")
                 server, pid = stack.enter_context(started_server(args.module, args.workers, _port_of))
@@ -152,7 +157,7 @@ def _target(args: argparse.Namespace) -> Iterator["Target"]:
                     f"-w is for a server that is started, and one runs on port {port} already; leave -w out, or stop that one"
                 )
             running = pidfile.find(port) if args.host in _LOCAL_HOSTS else None
-            server, pid = ServerAddress(args.host, port), running.pid if running else 0
+            server, pid = ServerAddress(args.host, port, tls.context() if tls else None), running.pid if running else 0
         yield find_target(server, name, version, pid)
 
 

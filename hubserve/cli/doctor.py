@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an installed module, any module's folder, a model's file, or a server's configuration (default: this machine)",
     )
     parser.add_argument("--load", action="store_true", help="also load the modules and compute a synthetic input; runs their code")
-    parser.add_argument("--network", action="store_true", help="connect to the other machines in a configuration")
+    parser.add_argument("--network", action="store_true", help="connect to the other machines and places in a configuration")
     parser.add_argument("-q", "--quiet", action="store_true", help="omit the notes")
     add_json_option(parser)
 

@@ -6,11 +6,10 @@ import os
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hubserve.cli import serving_status
 from hubserve.cli.server_notices import swap_text
 from hubserve.errors import HubError
 from hubserve.server import admin_socket, pidfile
@@ -22,12 +21,6 @@ if TYPE_CHECKING:
 HELP = "start, stop, reload or inspect a server"
 
 _STOP_POLL_S = 0.05
-_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-_SHOWN_BYTES = 1000
-#: characters of a reason that is shown within the table
-_LONGEST_STATE = 30
-#: never by way of a proxy that the environment names
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     stop.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
     stop.add_argument("--timeout_s", type=float, default=60, help="seconds to wait for it to end (default %(default)s)")
     status = actions.add_parser("status", help="show a server's modules, instances and queues")
-    status.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
-    status.add_argument("--host", default="127.0.0.1", help="address of the server (default %(default)s)")
-    status.add_argument("--json", action="store_true", help="as JSON")
+    serving_status.add_arguments(status)
     reload = actions.add_parser("reload", help="load modules anew beside the running ones, then move the traffic to them")
     reload.add_argument("modules", nargs="*", metavar="NAME", help="modules (default: all; those no longer in the settings are stopped)")
     reload.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
@@ -126,10 +117,32 @@ def _add_start_arguments(start: argparse.ArgumentParser) -> None:
         help="let clients on this machine pass tensors in POSIX shared memory",
     )
     start.add_argument(
+        "--access-keys",
+        "--access_keys",
+        dest="access_keys",
+        metavar="FILE",
+        help="file of the API keys of clients, which 'hub access create' writes (default: clients need no key)",
+    )
+    start.add_argument(
         "--admin",
         choices=["local", "off", "any"],
         help="clients that may load and unload models, register shared memory, change logging and tracing, and read /status: "
         "those that connect directly from this machine (local, default), none (off), or all (any)",
+    )
+    start.add_argument(
+        "--admin-port",
+        "--admin_port",
+        dest="admin_port",
+        type=int,
+        metavar="PORT",
+        help="port on this machine that has this admin surface, which --port then lacks (default: --port has it)",
+    )
+    start.add_argument(
+        "--admin-socket",
+        "--admin_socket",
+        dest="admin_socket",
+        metavar="PATH",
+        help="Unix socket that has this admin surface, for the server's user and root",
     )
     start.add_argument(
         "--allowed-hosts",
@@ -188,7 +201,7 @@ def _add_log_arguments(start: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; return the exit status."""
-    return {"start": _start, "stop": _stop, "status": _status, "reload": _reload}[args.action](args)
+    return {"start": _start, "stop": _stop, "status": serving_status.run, "reload": _reload}[args.action](args)
 
 
 def _start(args: argparse.Namespace) -> int:
@@ -281,78 +294,3 @@ def _reload(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(notices, ensure_ascii=False, indent=2))
     return int(any(line["error"] for line in notices))
-
-
-def _status(args: argparse.Namespace) -> int:
-    status = _local_status(args) or _remote_status(args)
-    if args.json:
-        print(json.dumps(status, ensure_ascii=False, indent=2))
-        return 0
-    from hubserve.cli.tables import print_table
-
-    print_table(
-        ["module", "version", "state", "engine", "queue", "requests", "failed", "instances", "ms by batch"],
-        [_status_row(module) for module in status["modules"]],
-    )
-    for module in status["modules"]:
-        if _has_long_reason(module):
-            print(f"{module['name']}: {module['reason']}")
-    return 0
-
-
-def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
-    """Return the status of a server of this user's home, on any address and with any ``admin`` setting."""
-    if args.host not in _LOCAL_HOSTS or pidfile.find(args.port) is None:
-        return None
-    try:
-        return next(admin_socket.ask(args.port, {"op": "status"}), None)
-    except HubError:  # it has just started, or is ending
-        return None
-
-
-def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
-    url = f"http://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}/status"
-    try:
-        with _DIRECT.open(url, timeout=10) as answer:
-            status = json.load(answer)
-    except urllib.error.HTTPError as error:
-        raise HubError(f"{url} answers HTTP {error.code}: {error.read(_SHOWN_BYTES).decode('utf-8', 'replace')}") from None
-    except (urllib.error.URLError, ValueError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        running = pidfile.find(args.port) if args.host in _LOCAL_HOSTS else None
-        advice = (
-            f"process {running.pid} is a server of this port, and starting or ending; its log says more"
-            if running
-            else f"start one with 'hub serving start -m NAME -p {args.port}'"
-        )
-        raise HubError(f"no hub server answers at {url}: {reason}; {advice}") from None
-    if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
-        raise HubError(f"the server at {url} is not a hub server; give the port of one with -p")
-    return status
-
-
-def _has_long_reason(module: dict[str, Any]) -> bool:
-    """Return whether the reason why a module is not ready is too long for a column of the table."""
-    return not module["ready"] and len(module["reason"]) > _LONGEST_STATE
-
-
-def _status_row(module: dict[str, Any]) -> list[str]:
-    instances = module["instances"]
-    restarts = sum(each["restarts"] for each in instances)
-    return [
-        module["name"],
-        module["version"],
-        "ready" if module["ready"] else "not ready" if _has_long_reason(module) else module["reason"],
-        (module["engine"] or {}).get("name", "-"),
-        str(module["queue"]),
-        str(module["requests"]),
-        str(module["failures"]),
-        f"{sum(each['pid'] is not None for each in instances)}/{len(instances)}" + (f", {restarts} restarted" if restarts else ""),
-        _times_text(module["batch_times"]),
-    ]
-
-
-def _times_text(forms: list[dict[str, Any]]) -> str:
-    """Return the duration of calls by their number of items, for the first form of item."""
-    times = {**forms[0]["ms"], **forms[0]["shared_ms"]} if forms else {}
-    return " ".join(f"{items}:{times[items]:.3g}" for items in sorted(times, key=int)) or "-"

@@ -20,7 +20,7 @@ _PADDLEHUB_FLAGS = {
     "use_singleprocess": ("--use_singleprocess", "use_multiprocess"),
     "timeout": ("--timeout", "request_timeout_s"),
 }
-_FILE_FLAGS = ("tls_cert", "tls_key", "tls_client_ca")
+_FILE_FLAGS = ("tls_cert", "tls_key", "tls_client_ca", "access_keys", "admin_socket")
 _OWN_FLAGS = (
     *_FILE_FLAGS,
     "host",
@@ -28,6 +28,7 @@ _OWN_FLAGS = (
     "metrics_port",
     "shared_memory",
     "admin",
+    "admin_port",
     "allowed_hosts",
     "cors_origins",
     "model_store",

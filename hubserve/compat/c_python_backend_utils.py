@@ -6,9 +6,10 @@ from hubserve.kinds.triton.api.logger import Logger
 from hubserve.kinds.triton.api.memory import TRITONSERVER_MEMORY_CPU, TRITONSERVER_MEMORY_GPU, MemoryType, PreferredMemory
 from hubserve.kinds.triton.api.metrics import Metric, MetricFamily, MetricKind
 from hubserve.kinds.triton.api.replies import ResponseIterator
-from hubserve.kinds.triton.api.requests import InferenceRequest, InferenceTrace
+from hubserve.kinds.triton.api.requests import InferenceRequest
 from hubserve.kinds.triton.api.responses import InferenceResponse, InferenceResponseSender
 from hubserve.kinds.triton.api.tensors import Tensor
+from hubserve.kinds.triton.api.traces import InferenceTrace
 
 COUNTER, GAUGE, HISTOGRAM = MetricKind
 

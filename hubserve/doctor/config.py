@@ -13,6 +13,7 @@ from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.doctor import engines, hardware, home_checks
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.module import examine_module
+from hubserve.doctor.stores import examine_store
 from hubserve.engines.model_formats import FORMATS
 from hubserve.engines.selection import is_installed
 from hubserve.engines.table import AUTO, ENGINES
@@ -21,8 +22,10 @@ from hubserve.gateway.instances.remote_instance import connect
 from hubserve.instance.remote_listener import parse_address
 from hubserve.kinds.model_file import KIND as MODEL
 from hubserve.paths import home
+from hubserve.registry.configuration import install_settings
 from hubserve.registry.downloads.canonical import is_loopback
 from hubserve.registry.environments.profile import HOST, get_profile
+from hubserve.registry.remotes import is_remote, open_remote
 from hubserve.registry.resolve import resolve
 from hubserve.server import pidfile
 from hubserve.server.deployment import LOCATING, reference_of
@@ -62,8 +65,19 @@ class Config:
         """Folder of the file, which relative paths are based on."""
         return self.path.absolute().parent
 
+    def unasked(self, name: str) -> str:
+        """Return the address of a module at another place that checks may not connect to, or ""."""
+        directory = str(self.modules[name].init_args.get("directory", ""))
+        return directory if is_remote(directory) and not self.network else ""
+
     def reference(self, name: str) -> str:
-        """Return the folder or installed module that a key of ``modules_info`` refers to."""
+        """Return the folder or installed module that a key of ``modules_info`` refers to.
+
+        Raises:
+            HubError: there is none, or it is at another place, and checks may not connect to it.
+        """
+        if address := self.unasked(name):
+            raise ConfigError(f"{address} was not fetched")
         return reference_of(name, self.modules[name].init_args, [self.folder])
 
 
@@ -199,6 +213,14 @@ def check_modules(config: Config) -> Iterator[Finding]:
     for name, module in config.modules.items():
         key = "directory" if module.init_args.get("directory") else "version" if module.init_args.get("version") else ""
         about = f"modules_info.{name}" + (f".init_args.{key}" if key else "")
+        if address := config.unasked(name):
+            try:
+                shown = open_remote(address, install_settings(home())).shown
+            except HubError as error:
+                yield from_error(error, about, "Correct the address", str(config.path))
+            else:
+                yield config.finding(NOTE, about, f"{shown} was not checked", "hub doctor --network CONFIG fetches it")
+            continue
         try:
             found = resolve(config.reference(name))
         except HubError as error:
@@ -207,6 +229,13 @@ def check_modules(config: Config) -> Iterator[Finding]:
         if found.info.name != name:
             reason = f"the name of this module is '{found.info.name}'"
             yield config.finding(ERROR, f"modules_info.{name}", reason, f"Use '{found.info.name}' as the key")
+
+
+def check_stores(config: Config) -> Iterator[Finding]:
+    """Check that the model stores can be read and hold models."""
+    for index, store in enumerate(config.settings.model_store):
+        for found in examine_store(store, [config.folder], network=config.network):
+            yield config.finding(found.level, f"model_store.{index}", found.reason, found.fix)
 
 
 def check_environments(config: Config) -> Iterator[Finding]:
@@ -236,9 +265,12 @@ def check_address(config: Config) -> Iterator[Finding]:
     if not is_loopback(host):
         reason = f"on {host}, every client that can reach this machine can use the modules: there is no authentication"
         yield config.finding(WARNING, "host", reason, "Use 127.0.0.1 behind a proxy that authenticates, or a firewall")
-        if config.settings.admin == "any":
-            reason = f"on {host}, every client that can reach this machine can load and unload models, and change logging and tracing"
-            yield config.finding(WARNING, "admin", reason, 'Set it to "local"')
+    settings = config.settings
+    admin_host = settings.admin_host if settings.has_own_admin else host
+    is_open = settings.admin_port is not None or not settings.has_own_admin  # to other programs than this user's
+    if settings.admin == "any" and is_open and not is_loopback(admin_host):
+        reason = f"on {admin_host}, every client that can reach this machine can load and unload models, and change logging and tracing"
+        yield config.finding(WARNING, "admin", reason, 'Set it to "local"')
 
 
 def _listening_problem(host: str, port: int) -> str:
@@ -410,6 +442,7 @@ def _refusal(where: tuple[str, int]) -> str:
 
 CONFIG_CHECKS: tuple[Check[[Config]], ...] = (
     check_modules,
+    check_stores,
     check_environments,
     check_address,
     check_gpu,

@@ -95,11 +95,14 @@ def _server(plan: ExportPlan) -> dict[str, Any]:
     resources_: dict[str, Any] = {"limits": limits}
     if plan.gpus:
         resources_["reservations"] = {"devices": [{"driver": "nvidia", "count": plan.gpus, "capabilities": ["gpu"]}]}
+    # with the values that the environment, or .env, has
+    variables = {"environment": plan.found.variables} if plan.found.variables else {}
     return {
         "image": plan.image,
         "build": {"context": "./image"},
         "user": f"{UID}:{UID}",
-        "ports": [f"{port}:{port}" for name, port in plan.ports.items() if name not in ("metrics", "admin")],
+        "ports": [f"{port}:{port}" for name, port in plan.public_ports.items() if name != "metrics"],
+        **variables,
         "volumes": volumes,
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],

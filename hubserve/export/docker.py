@@ -28,10 +28,11 @@ def docker_steps(plan: ExportPlan) -> list[tuple[str, str]]:
 
 def run_options(plan: ExportPlan) -> str:
     """Return the options of ``docker run``: ports, volumes, secrets, limits."""
-    words = [f"-p {port}:{port}" for port in plan.ports.values()]
+    words = [f"-p {port}:{port}" for port in plan.public_ports.values()]
     words += [f"--cpus {plan.options.cpus} --memory {plan.memory_mb}m --cap-drop ALL --security-opt no-new-privileges"]
     words += [f"--gpus {plan.gpus}"] if plan.gpus else []
     words += [f"-v {each.source}:{plan.places.secrets}/{each.name}:ro" for each in plan.secrets]
+    words += [f"-e {each}" for each in plan.variables]  # with the values that the client's environment has
     words += mounts(plan)
     return " ".join([*words, f"--stop-timeout {plan.drain_s + 5}"])
 

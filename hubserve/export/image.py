@@ -103,7 +103,7 @@ def dockerfile(plan: ExportPlan) -> str:
         models=install if inside else f"COPY profiles/ {places.home}/profiles/",
         runtime_models=f"COPY models/ {places.models}/" if inside else "",
         owned=" ".join(owned),
-        ports=" ".join(map(str, plan.ports.values())),
+        ports=" ".join(map(str, plan.public_ports.values())),
         start_s=plan.load_timeout_s,
         epoch=EPOCH,
         uid=UID,
@@ -150,7 +150,7 @@ def package_files(plan: ExportPlan, folder: str = "") -> Callable[[Path], None]:
         plan.found.write(target, silent, plan.notes)
         write_wheel(target / "wheels")
         extras = installed_extras() if plan.options.extras is None else plan.options.extras
-        pins = pinned_packages(extras, plan.found.host_folders)
+        pins = pinned_packages(sorted({*extras, *plan.found.extras}), plan.found.host_folders)
         (target / "requirements.txt").write_text(requirements_text(pins, silent, plan.notes), "utf-8")
 
     return write

@@ -5,7 +5,7 @@ from typing import Any
 from hubserve.export.base import Target, Written, yaml_text
 from hubserve.export.docker import docker_steps
 from hubserve.export.image import UID, image_texts, package_files
-from hubserve.export.kubernetes import container_security, probes, resources, writable
+from hubserve.export.kubernetes import container_security, credential_steps, credentials, probes, resources, writable
 from hubserve.export.plan import ExportPlan
 
 #: where KServe puts what a storageUri names
@@ -32,6 +32,7 @@ class KServe(Target):
         if plan.secrets:
             files = " ".join(f"--from-file={each.name}={each.source}" for each in plan.secrets)
             steps.append((f"kubectl create secret generic {plan.name}-secrets {files}", "certificates and keys"))
+        steps += credential_steps(plan)
         steps += [
             ("kubectl apply -f servingruntimes.yaml -f inferenceservice.yaml", "serve"),
             (f"kubectl wait --for=condition=Ready inferenceservice/{plan.name}", "see that it is ready"),
@@ -56,6 +57,8 @@ def _runtime(plan: ExportPlan, name: str, formats: Any, command: list[str] | Non
     container: dict[str, Any] = {"name": "kserve-container", "image": plan.image}
     if command is not None:
         container["args"] = command
+    else:
+        container |= credentials(plan)
     more: dict[str, Any] = {
         # one port, as Knative wants it; with gRPC on the same port if grpc_port equals port
         "ports": [{"name": "http1", "containerPort": plan.settings.port, "protocol": "TCP"}],

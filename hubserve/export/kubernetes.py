@@ -40,6 +40,7 @@ class Kubernetes(Target):
         if plan.secrets:
             files = " ".join(f"--from-file={each.name}={each.source}" for each in plan.secrets)
             steps.append((f"kubectl create secret generic {plan.name}-secrets {files}", "certificates and keys"))
+        steps += credential_steps(plan)
         steps += [("kubectl apply -k .", "serve"), (f"kubectl rollout status deployment/{plan.name}", "see that it is ready")]
         steps.append(("kubectl apply -f optional/servicemonitor.yaml", "with Prometheus' operator: collect the metrics"))
         return Written({**texts, **image_texts(plan, "image/")}, [package_files(plan, "image")], next_steps=steps)
@@ -52,6 +53,21 @@ def labels(plan: ExportPlan) -> dict[str, str]:
 
 def _metadata(plan: ExportPlan, suffix: str = "") -> dict[str, Any]:
     return {"name": plan.name + suffix, "labels": labels(plan)}
+
+
+def credentials(plan: ExportPlan) -> dict[str, Any]:
+    """Return what gives a container the credentials for remote stores: a Secret, without which the pod's own account is used."""
+    if not plan.variables:
+        return {}
+    return {"envFrom": [{"secretRef": {"name": f"{plan.name}-credentials", "optional": True}}]}
+
+
+def credential_steps(plan: ExportPlan) -> list[tuple[str, str]]:
+    """Return the command that makes the Secret of :func:`credentials`."""
+    if not plan.variables:
+        return []
+    names = "".join(f' ${{{each}:+"--from-literal={each}=${each}"}}' for each in plan.variables)
+    return [(f"kubectl create secret generic {plan.name}-credentials{names}", "credentials for the model stores, from this environment")]
 
 
 def pod_security() -> dict[str, Any]:
@@ -113,6 +129,7 @@ def _deployment(plan: ExportPlan) -> dict[str, Any]:
         "name": "hubserve",
         "image": plan.image,
         "ports": [{"name": name, "containerPort": port} for name, port in plan.ports.items()],
+        **credentials(plan),
         "resources": resources(plan),
         "securityContext": container_security(),
         **probes(plan),
@@ -159,11 +176,7 @@ def _config_map(plan: ExportPlan) -> dict[str, Any]:
 
 def _service(plan: ExportPlan) -> dict[str, Any]:
     protocols = {"http": "https" if plan.uses_tls else "http", "grpc": "kubernetes.io/h2c", "metrics": "http"}
-    ports = [
-        {"name": name, "port": port, "targetPort": name, "appProtocol": protocols[name]}
-        for name, port in plan.ports.items()
-        if name != "admin"
-    ]
+    ports = [{"name": name, "port": port, "targetPort": name, "appProtocol": protocols[name]} for name, port in plan.public_ports.items()]
     spec = {"selector": labels(plan), "ports": ports}
     return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(plan), "spec": spec}
 
@@ -192,7 +205,7 @@ def _disruption_budget(plan: ExportPlan) -> dict[str, Any]:
 
 
 def _network_policy(plan: ExportPlan) -> dict[str, Any]:
-    ports = [{"protocol": "TCP", "port": name} for name in plan.ports if name != "admin"]
+    ports = [{"protocol": "TCP", "port": name} for name in plan.public_ports]
     spec: dict[str, Any] = {"podSelector": {"matchLabels": labels(plan)}, "policyTypes": ["Ingress"], "ingress": [{"ports": ports}]}
     return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": _metadata(plan), "spec": spec}
 

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hubserve.errors import HubError
+import msgspec
+
+from hubserve.errors import ConfigError, HubError
 from hubserve.gateway.dataplane import ModulePlan
 from hubserve.gateway.triton_deployment import plan_stores
 from hubserve.kinds.model_file import KIND as MODEL
@@ -24,8 +26,11 @@ from hubserve.registry.environments.serving_environment import serving_environme
 from hubserve.registry.installed import Installed, InstalledModules
 from hubserve.registry.model_store import find_models, store_folders
 from hubserve.registry.progress import Progress
+from hubserve.registry.remotes import extra_of, is_remote
+from hubserve.registry.remotes.secrets import VARIABLES
 from hubserve.registry.resolve import Resolved, resolve
 from hubserve.server.deployment import reference_of
+from hubserve.server.remote_modules import refresh_stores, wanted_at_start
 from hubserve.settings import ServerSettings
 
 BUNDLE = f"modules{SUFFIX}"
@@ -41,6 +46,7 @@ class Found:
         packed: folders of modules, which travel as archives and are installed: name -> the module.
         copied: models that are served from their files or folders: name -> the model.
         stores: model stores: name of the folder there -> folder here.
+        remote_stores: addresses of model stores, which the server there reads itself.
         init_args: what selects each module there; ``{models}`` stands for the folder of models.
         installed_with: modules whose environment the install chooses -> the profile that it is given, or "".
         profiles: environment profiles that models are computed in.
@@ -53,6 +59,7 @@ class Found:
     packed: dict[str, Resolved] = field(default_factory=dict)
     copied: dict[str, Resolved] = field(default_factory=dict)
     stores: dict[str, Path] = field(default_factory=dict)
+    remote_stores: list[str] = field(default_factory=list)
     init_args: dict[str, Mapping[str, str]] = field(default_factory=dict)
     installed_with: dict[str, str] = field(default_factory=dict)
     profiles: list[str] = field(default_factory=list)
@@ -66,13 +73,25 @@ class Found:
             folder: holds what :meth:`write` wrote to ``modules``.
             hub: the command.
         """
-        commands = [f"{hub} env build {each}" for each in self.profiles]
+        allows_http = self.remote_stores and install_settings(home()).allow_http
+        commands = [f"{hub} config install.allow_http==true"] if allows_http else []
+        commands += [f"{hub} env build {each}" for each in self.profiles]
         if self.installed:
             commands.append(f"{hub} install {folder}/{BUNDLE}")
         for name, module in self.packed.items():
             chosen = f" --environment {profile}" if (profile := self.installed_with.get(name)) else ""
             commands.append(f"{hub} install {folder}/{_archive_name(module)}{chosen}")
         return commands
+
+    @property
+    def extras(self) -> set[str]:
+        """Extras of hubserve that read the remote stores."""
+        return {extra for each in self.remote_stores if (extra := extra_of(each))}
+
+    @property
+    def variables(self) -> list[str]:
+        """Environment variables that may hold credentials for the remote stores."""
+        return [name for extra in sorted(self.extras) for name in VARIABLES.get(extra, ())]
 
     @property
     def other_pythons(self) -> list[str]:
@@ -117,9 +136,11 @@ def find_modules(settings: ServerSettings, search_path: Sequence[Path], notes: l
         HubError: a module cannot be found, or its environment is not built.
     """
     found = Found()
+    found.remote_stores = [each for each in settings.model_store if is_remote(each)]
+    settings = _with_readable_stores(settings, notes)
     stores = store_folders(settings.model_store, search_path)
     stored = find_models(stores)
-    for number, store in enumerate(stores):
+    for number, store in enumerate(store_folders([each for each in settings.model_store if not is_remote(each)], search_path)):
         found.stores[store.name if store.name not in found.stores else f"{store.name}-{number}"] = store
     for plan in plan_stores(settings, search_path):
         _add_stored(found, plan, notes)
@@ -136,6 +157,20 @@ def find_modules(settings: ServerSettings, search_path: Sequence[Path], notes: l
             found.host_folders.append(resolved.version_dir)
         _add_module(found, name, resolved, environment, module.environment)
     return found
+
+
+def _with_readable_stores(settings: ServerSettings, notes: list[str]) -> ServerSettings:
+    """Return the settings without the remote stores whose models are not known here, for which sentences are added."""
+    readable = []
+    for store in settings.model_store:
+        try:
+            refresh_stores([store], wanted_at_start(settings))
+            readable.append(store)
+        except ConfigError as error:
+            notes.append(f"the environments of its models are not in the export, because {error.message.rstrip('.')}")
+    if len(readable) == len(settings.model_store):
+        return settings
+    return msgspec.structs.replace(settings, model_store=readable, load_model=[])
 
 
 def _add_module(found: Found, name: str, resolved: Resolved, environment: Environment | None, requested: str) -> None:

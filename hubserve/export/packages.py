@@ -125,7 +125,7 @@ def _sources() -> Path | None:
 
 
 def _only_package(sources: Path) -> Callable[[str, list[str]], list[str]]:
-    kept = {"hubserve", "pyproject.toml", "setup.py", "README.md", "LICENSE"}
+    kept = {"hubserve", "pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE"}
 
     def ignored(folder: str, names: list[str]) -> list[str]:
         at_top = Path(folder) == sources

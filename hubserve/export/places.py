@@ -14,6 +14,7 @@ class Places(NamedTuple):
         bundles: what ``hub install`` installs.
         secrets: certificates, keys and key files, which are never part of an image.
         data: logs and traces.
+        sockets: sockets that the server makes.
     """
 
     app: str
@@ -23,6 +24,7 @@ class Places(NamedTuple):
     bundles: str
     secrets: str
     data: str
+    sockets: str
 
 
 CONTAINER = Places(
@@ -33,4 +35,5 @@ CONTAINER = Places(
     bundles="/srv/hubserve/modules",
     secrets="/run/secrets/hubserve",
     data="/srv/hubserve/data",
+    sockets="/srv/hubserve/data",
 )

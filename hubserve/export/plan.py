@@ -17,6 +17,8 @@ from hubserve.settings.security import TLS_FILES
 
 #: settings that name a file, folder or socket that the server writes
 _OUTPUTS = ("access_log_file", "log_file", "trace_dir")
+#: variable of OpenTelemetry for what trace_headers holds
+_TRACE_HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
 _BASE_MB, _INSTANCE_MB = 1024, 1024
 _WIDEST_PORT = 65535
 
@@ -62,7 +64,7 @@ class ExportPlan:
     Attributes:
         settings: of the configuration, with absolute paths of this machine.
         found: its modules, stores and environments.
-        secrets: its certificates and keys.
+        secrets: its certificates, their keys, and the files of API keys and of tokens.
         options: choices of the user.
         places: paths where it will run.
         host: address to listen on; "" for that of the configuration.
@@ -86,12 +88,22 @@ class ExportPlan:
     def ports(self) -> dict[str, int]:
         """Ports by name, each port once."""
         settings = self.settings
-        named = {"http": settings.port, "grpc": settings.grpc_port, "metrics": settings.metrics_port}
+        named = {"http": settings.port, "grpc": settings.grpc_port, "metrics": settings.metrics_port, "admin": settings.admin_port}
         seen: dict[int, str] = {}
         for name, port in named.items():
             if port is not None:
                 seen.setdefault(port, name)
         return {name: port for port, name in seen.items()}
+
+    @property
+    def public_ports(self) -> dict[str, int]:
+        """Ports that others may reach, by name: all but that of the admin surface."""
+        return {name: port for name, port in self.ports.items() if name != "admin"}
+
+    @property
+    def variables(self) -> list[str]:
+        """Environment variables that may hold credentials: for remote stores, and for the collector of traces."""
+        return [*self.found.variables, *([_TRACE_HEADERS] if self.settings.trace_headers else [])]
 
     @property
     def metrics_port(self) -> int:
@@ -149,12 +161,14 @@ class ExportPlan:
         """Return the settings that differ from the defaults, as the other machine needs them."""
         changes: dict[str, Any] = {each.setting: f"{self.places.secrets}/{each.name}" for each in self.secrets if "." not in each.setting}
         changes |= {key: f"{self.places.data}/{Path(value).name}" for key in _OUTPUTS if (value := getattr(self.settings, key))}
+        if self.settings.admin_socket:
+            changes["admin_socket"] = f"{self.places.sockets}/{Path(self.settings.admin_socket).name}"
         if self.host:
             changes["host"] = self.host
         if self.settings.workers is None and self.host:  # a container sees all cores of its node, not those that it may use
             changes["workers"] = self.options.cpus
-        changes["model_store"] = [f"{self.places.models}/{each}" for each in self.found.stores]
-        changes["build_environments"] = False
+        changes["model_store"] = [*(f"{self.places.models}/{each}" for each in self.found.stores), *self.found.remote_stores]
+        changes |= {"build_environments": False, "trace_headers": {}}  # headers may hold a password
         document = _differing(msgspec.structs.replace(self.settings, **changes), ServerSettings())
         document["modules_info"] = {name: self._module_document(name) for name in self.settings.modules_info}
         return {key: value for key, value in document.items() if value != {} or key != "modules_info"}
@@ -184,11 +198,18 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
         HubError: the configuration is invalid, a module cannot be found, or a port is not fixed.
     """
     settings = read_config(config, {}, note)
-    for key in ("port", "grpc_port", "metrics_port"):
+    for key in ("port", "grpc_port", "metrics_port", "admin_port"):
         if getattr(settings, key) == 0:
-            raise ConfigError(f"'{key}' is 0, any free port, which nothing outside could know; give a port from 1 to {_WIDEST_PORT}")
+            raise ConfigError(f"'{key}' is 0, any free port, which no client could know; give a port from 1 to {_WIDEST_PORT}")
     notes: list[str] = []
     found = find_modules(settings, [config.absolute().parent], notes)
+    if found.extras:
+        notes.append(
+            f"the server reads {', '.join(found.remote_stores)} itself; give it credentials by environment variables, as shown below, or "
+            "mount the files that have them"
+        )
+    if settings.trace_headers:
+        notes.append(f"trace_headers are left out, because they may hold a password; set {_TRACE_HEADERS}=name=value,... there")
     for name, module in settings.modules_info.items():
         for each in (path for path in module.library_path if Path(path).is_absolute()):
             notes.append(f"'{name}' has the library folder '{each}', which is of this machine only and left out")
@@ -196,7 +217,8 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
 
 
 def _secrets(settings: ServerSettings) -> list[Secret]:
-    found = [Secret(_file_name(key, value), Path(value), key) for key in TLS_FILES if (value := getattr(settings, key))]
+    keys = (*TLS_FILES, "access_keys")
+    found = [Secret(_file_name(key, value), Path(value), key) for key in keys if (value := getattr(settings, key))]
     for name, module in settings.modules_info.items():
         if module.token_file:
             found.append(Secret(_file_name(f"{name}-token", module.token_file), Path(module.token_file), f"{name}.token_file"))

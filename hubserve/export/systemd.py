@@ -1,19 +1,21 @@
 """``hub export systemd``: a hardened unit, and a script that installs hubserve and the modules for it."""
 
 from hubserve.export.base import Target, Written
+from hubserve.export.compose import data_text
 from hubserve.export.image import package_files
 from hubserve.export.places import Places
 from hubserve.export.plan import ExportPlan
 
 UNIT = "hubserve"
 _PLACES = Places(
-    app="/opt/hubserve",
+    app="/opt/hubserve/current",
     home="/var/lib/hubserve/home",
     config="/etc/hubserve/config.json",
     models="/var/lib/hubserve/models",
     bundles="/usr/local/share/hubserve/modules",
-    secrets=f"/run/credentials/{UNIT}.service",
+    secrets=f"/etc/{UNIT}/secrets",
     data="/var/log/hubserve",
+    sockets="/run/hubserve",
 )
 _FIRST_FREE_PORT = 1024
 
@@ -41,11 +43,12 @@ Group={unit}
 StateDirectory={unit}
 StateDirectoryMode=0750
 LogsDirectory={unit}
+RuntimeDirectory={unit}
+RuntimeDirectoryMode=0750
 WorkingDirectory=/var/lib/{unit}
 Environment=HUB_HOME={home} PYTHONUNBUFFERED=1
-# variables of yours, such as CUDA_VISIBLE_DEVICES; keys and certificates are credentials instead
+# variables of yours, such as CUDA_VISIBLE_DEVICES
 EnvironmentFile=-/etc/{unit}/{unit}.env
-{credentials}
 LimitNOFILE=65536
 
 # --- what the server cannot do ---
@@ -97,14 +100,28 @@ umask 022
 install -d /etc/{unit} /usr/local/share/{unit} /etc/sysusers.d
 install -m 0644 {unit}.sysusers /etc/sysusers.d/{unit}.conf
 systemd-sysusers /etc/sysusers.d/{unit}.conf
-{python} -m venv {app}
-{app}/bin/pip install --no-deps -r requirements.txt
-{app}/bin/pip install --no-deps --no-index --force-reinstall wheels/*.whl
+# certificates and keys: only root changes them, and the server reads them again when they change
+install -d -m 0750 -o root -g {unit} /etc/{unit}/secrets
+find /etc/{unit}/secrets -type f ! -name '.*' -exec chown root:{unit} {{}} + -exec chmod 0640 {{}} +
+# each set of packages has a folder of its own, so that a running server keeps the files that it began with
+release=$(cat requirements.txt wheels/*.whl | sha256sum | cut -c1-12)
+if [ ! -e /opt/{unit}/$release/complete ]; then
+    rm -rf /opt/{unit}/$release
+    {python} -m venv /opt/{unit}/$release
+    /opt/{unit}/$release/bin/pip install --no-deps -r requirements.txt
+    /opt/{unit}/$release/bin/pip install --no-deps --no-index wheels/*.whl
+    touch /opt/{unit}/$release/complete
+fi
+ln -sfn $release /opt/{unit}/next
+mv -T /opt/{unit}/next {app}
 rm -rf {bundles}
 cp -R modules {bundles}
 install -d -m 0750 -o {unit} -g {unit} /var/lib/{unit} {home} {home}/profiles
-rm -rf {models}
-cp -R models {models}
+rm -rf {models}.new {models}.old
+cp -R models {models}.new
+[ ! -e {models} ] || mv {models} {models}.old
+mv {models}.new {models}
+rm -rf {models}.old
 find profiles -name '*.json' -exec cp {{}} {home}/profiles/ \\;
 {installs}
 install -m 0644 config.json {config}
@@ -122,16 +139,20 @@ class Systemd(Target):
 
     def render(self, plan: ExportPlan) -> Written:
         """See the base class."""
+        environ = [(f"sudoedit /etc/{UNIT}/{UNIT}.env", "credentials for the model stores")] if plan.variables else []
         texts = {
             f"{UNIT}.service": unit_text(plan),
             f"{UNIT}.sysusers": f'u {UNIT} - "hubserve" /var/lib/{UNIT}\n',
-            f"{UNIT}.env": "# environment variables of the server, such as:\n# CUDA_VISIBLE_DEVICES=0\n",
+            f"{UNIT}.env": _env_text(plan),
             "install.sh": install_text(plan),
             "config.json": plan.config_text(),
+            "prometheus-alerts.yml": data_text("prometheus-alerts.yml"),
+            "grafana-dashboard.json": data_text("grafana-dashboard.json"),
         }
         steps = [
             *_credential_steps(plan),
             ("sudo ./install.sh", "install hubserve, the modules and the unit"),
+            *environ,
             ("sudo systemctl daemon-reload && sudo systemctl enable --now hubserve", "serve, now and after each boot"),
             ("systemctl status hubserve", "see that it is ready"),
             ("sudo systemctl reload hubserve", "later: load changed modules and settings without a gap"),
@@ -142,20 +163,18 @@ class Systemd(Target):
 def unit_text(plan: ExportPlan) -> str:
     """Return the unit."""
     is_low = any(port < _FIRST_FREE_PORT for port in plan.ports.values())
-    text = _UNIT.format(
+    return _UNIT.format(
         names=", ".join(plan.found.names) or "models",
         unit=UNIT,
         port=plan.settings.port,
         start_s=plan.load_timeout_s + 60,
         stop_s=plan.drain_s + 15,
-        credentials="\n".join(f"LoadCredential={each.name}:/etc/{UNIT}/secrets/{each.name}" for each in plan.secrets),
         capabilities="CAP_NET_BIND_SERVICE" if is_low else "",
         devices=_GPU_DEVICES if plan.gpus else _DEVICES,
         app=_PLACES.app,
         config=_PLACES.config,
         home=_PLACES.home,
     )
-    return text.replace("\n\nLimitNOFILE", "\nLimitNOFILE") if not plan.secrets else text
 
 
 def install_text(plan: ExportPlan) -> str:
@@ -170,6 +189,11 @@ def install_text(plan: ExportPlan) -> str:
     )
 
 
+def _env_text(plan: ExportPlan) -> str:
+    names = "".join(f"# {each}=\n" for each in plan.variables)
+    return "# environment variables of the server, such as:\n# CUDA_VISIBLE_DEVICES=0\n" + names
+
+
 def _credential_steps(plan: ExportPlan) -> list[tuple[str, str]]:
     copies = " && ".join(f"sudo install -D -m 0600 {each.source} /etc/{UNIT}/secrets/{each.name}" for each in plan.secrets)
-    return [(copies, "certificates and keys, which systemd passes on as credentials")] if copies else []
+    return [(copies, "certificates and keys; install.sh lets the server read them")] if copies else []

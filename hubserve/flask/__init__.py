@@ -25,17 +25,22 @@ from werkzeug.exceptions import HTTPException
 from hubserve.errors import ConfigError, HubError
 from hubserve.flask.gateway import Closed, Gateway
 from hubserve.flask.request_cycle import WsgiRequestCycle
+from hubserve.net.asgi import MOUNTED_AT
 from hubserve.protocols import protocol_classes
 from hubserve.server.deployment import find_modules, make_plans
 from hubserve.server.reload import MakePlans
 from hubserve.settings import ServerSettings, parse_settings, read_config
+from hubserve.wire.joined_traces import own_trace
 
 __all__ = ["HubBlueprint", "blueprint"]
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")
 #: paths of clients whose base address ends in a slash; PaddleHub's protocol accepts them
 _MORE_SLASHES = ("/predict//<path:rest>", "//predict/<path:rest>")
-_PAGES = ("/health/live", "/health/ready", "/status")
+_PAGES = ("/docs", "/health/live", "/health/ready", "/status")
+#: rule of the files that ``/docs`` loads
+_PAGE_FILES = "/docs/<path:rest>"
+_TRACEPARENT = b"traceparent"
 
 
 def blueprint(
@@ -54,7 +59,8 @@ def blueprint(
             no effect, as another server runs the application.
         url_prefix: prefix of all paths: with ``"/ml"``, ``/ml/predict/<module>``.
         name: the blueprint's; two in one application need two names.
-        pages: whether to answer ``/health/live``, ``/health/ready``, ``/metrics`` and ``/status`` too.
+        pages: whether to answer ``/docs``, ``/health/live``, ``/health/ready``, ``/metrics`` and ``/status`` too, and with a
+            ``url_prefix`` that prefix itself with the list of modules.
     Raises:
         ConfigError: neither or both of modules and config are given, or the settings are invalid.
         HubError: a module is not installed.
@@ -115,8 +121,9 @@ class HubBlueprint(flask.Blueprint):
                 self._mount(prefix + "<path:rest>", prefix, _METHODS)
         for rule in _MORE_SLASHES:
             self._mount(rule, "/predict/", _METHODS)
-        for path in _PAGES if pages else ():
-            self._mount(path, path, ("GET", "OPTIONS"))
+        self._has_pages = pages
+        if pages:
+            self._mount_pages(at_root=not (url_prefix or "").strip("/"))
         _blueprints.add(self)
 
     def start(self) -> None:
@@ -139,11 +146,18 @@ class HubBlueprint(flask.Blueprint):
         if gateway:
             gateway.close()
 
+    def _mount_pages(self, *, at_root: bool) -> None:
+        for path in _pages(self._settings):
+            self._mount(path, path, ("GET", "OPTIONS"))
+        self._mount(_PAGE_FILES, "/docs/", ("GET", "OPTIONS"))
+        if not at_root:  # the front page of an application is its own
+            self._mount("/", "/", ("GET", "OPTIONS"))
+
     def _mount(self, rule: str, path: str, methods: Sequence[str]) -> None:
         def view(rest: str = "") -> flask.Response:
             return self._answer(path + rest)
 
-        endpoint = rule.removeprefix("/").translate(str.maketrans("/<:>", "____"))
+        endpoint = rule.removeprefix("/").translate(str.maketrans("/<:>.", "_____"))
         self.add_url_rule(rule, endpoint, view, methods=methods, provide_automatic_options=False, merge_slashes=False)
 
     def _answer(self, path: str) -> flask.Response:
@@ -173,7 +187,9 @@ class HubBlueprint(flask.Blueprint):
         """
         with self._lock:
             if self._gateway is None:
-                self._gateway = Gateway(self._settings, self._make_plans, self.url_prefix or "", self._search_path)
+                self._gateway = Gateway(
+                    self._settings, self._make_plans, self.url_prefix or "", self._search_path, has_pages=self._has_pages
+                )
             gateway = self._gateway
         try:
             gateway.wait_until_running()
@@ -195,6 +211,18 @@ class HubBlueprint(flask.Blueprint):
         self._lock, self._gateway = threading.Lock(), None
 
 
+def _pages(settings: ServerSettings) -> list[str]:
+    """Return the paths of hubserve's own pages; the application has no admin surface if that has an address of its own."""
+    return [path for path in _PAGES if not (settings.has_own_admin and path == "/status")]
+
+
+def _headers() -> list[tuple[bytes, bytes]]:
+    """Return the headers of Flask's current request, with the application's own span of OpenTelemetry in place of its client's."""
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in flask.request.headers]
+    own = own_trace()
+    return [*(each for each in headers if each[0] != _TRACEPARENT), (_TRACEPARENT, own.encode())] if own else headers
+
+
 def _scope(path: str) -> dict[str, Any]:
     """Return the ASGI scope of Flask's current request."""
     request = flask.request
@@ -209,7 +237,8 @@ def _scope(path: str) -> dict[str, Any]:
         "raw_path": path.encode(),
         "query_string": request.query_string,
         "root_path": "",
-        "headers": [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers],
+        MOUNTED_AT: (request.script_root + request.path).removesuffix(path).rstrip("/"),
+        "headers": _headers(),
         "client": (request.remote_addr or "", 0),
         "server": None,
     }

@@ -18,6 +18,7 @@ from hubserve.server.loading import load_modules
 from hubserve.server.logs import set_up_access_log
 from hubserve.server.model_control import ModelRepository
 from hubserve.server.reload import MakePlans
+from hubserve.server.traces import set_up_traces
 from hubserve.settings import ServerSettings
 from hubserve.telemetry.telemetry import Telemetry
 
@@ -38,13 +39,17 @@ class Gateway:
         make_plans: returns the modules.
         address: prefix of ``/predict/<module>``, for the log.
         search_path: folders in which relative model stores are looked up first.
+        has_pages: whether the application mounts the pages for people.
     """
 
-    def __init__(self, settings: ServerSettings, make_plans: MakePlans, address: str, search_path: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, settings: ServerSettings, make_plans: MakePlans, address: str, search_path: Sequence[Path] = (), *, has_pages: bool = False
+    ) -> None:
         self._settings = settings
         self._search_path = search_path
         self._make_plans = make_plans
         self._address = address
+        self._has_pages = has_pages
         self._lock = threading.Lock()
         self._closed = False
         self._failure: BaseException | None = None
@@ -123,8 +128,9 @@ class Gateway:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         dataplane = DataPlane(plans, self._settings.drain_timeout_s)
         models = ModelRepository(dataplane, self._settings, self._search_path)
-        context = Context(dataplane, self._settings, models, is_mounted=True)
+        context = Context(dataplane, self._settings, models, is_mounted=True, has_pages=self._has_pages)
         set_up_access_log(context)
+        set_up_traces(context)
         self._app, self._telemetry = build_app(context), context.telemetry
         self._running.set()
         loading = asyncio.create_task(self._load(dataplane, models))

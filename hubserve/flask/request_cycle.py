@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from hubserve.errors import drop_frames, one_line
 from hubserve.net.body_receiver import BodyReceiver
-from hubserve.net.headers import header
+from hubserve.net.headers import header, headers_of
 from hubserve.net.http1.request_cycle import INTERNAL_ERROR_BODY
 from hubserve.telemetry.request_record import CURRENT, RequestRecord
 from hubserve.telemetry.telemetry import Telemetry
@@ -124,6 +124,8 @@ class WsgiRequestCycle:
         record.peer = (self._scope.get("client") or ("",))[0]
         if sent_id := header(self._scope, b"x-request-id"):
             record.accept_id(sent_id)
+        if telemetry.traces is not None:
+            telemetry.traces.begin_http(record, headers_of(self._scope))
         CURRENT.set(record)
         answer = Response(503, [*_JSON, ("retry-after", "1")], _ENDING)  # for a task that is cancelled
         try:
@@ -137,6 +139,8 @@ class WsgiRequestCycle:
         finally:
             if record.request_id or answer.status >= _SERVER_ERROR:
                 answer.headers.append(("x-request-id", record.identify()))
+            if record.trace is not None:
+                answer.headers.append(("traceparent", record.trace.responding()))
             self._orders.put(answer)
             record.status, record.sent_bytes, record.received_bytes = answer.status, len(answer.body), self._received_bytes
             telemetry.end(record)

@@ -19,9 +19,11 @@ class CallingChannel(RequestChannel, Protocol):
 
     Attributes:
         waits: its calls that are not answered.
+        log_fields: by which lines of the log name the instance.
     """
 
     waits: "set[Wait]"
+    log_fields: dict[str, str]
 
 
 class Callee(Protocol):

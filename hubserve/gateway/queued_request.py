@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hubserve.errors import DeadlineExceeded, Unavailable
+from hubserve.gateway.call_trace import CallTrace
 from hubserve.telemetry.request_record import RequestRecord
 from hubserve.types import InferResponse, SequencePart
 
@@ -35,6 +36,7 @@ class QueuedRequest:
         queued_at: when it was first queued, on the clock of ``time.monotonic``.
         marks: of the request; see :class:`hubserve.types.InferRequest`.
         record: of the client's request; None for one that has no client.
+        trace: of the call; None if it is not traced.
         requested_wait_s: the longest wait that it asks for; 0 for none. The queue's policy says whether that counts.
         queue_deadline: until when it may wait in the queue, on the clock of ``time.monotonic``; 0 for as long as it must.
         delayed: whether it has waited too long, and goes after all others of its priority now.
@@ -61,6 +63,7 @@ class QueuedRequest:
     queued_at: float = 0.0
     marks: dict[str, int] | None = None
     record: RequestRecord | None = None
+    trace: CallTrace | None = None
     requested_wait_s: float = 0.0
     queue_deadline: float = 0.0
     delayed: bool = False

@@ -71,6 +71,8 @@ class RequestTracker:
             statistics.add_failure(error)
         (statistics.success if kind is None else statistics.fail).add(time.monotonic() - self._came_at)
         self._deadlines.discard(self._work)
+        if self._work.trace is not None:
+            self._work.trace.end(error)
         raw = self._work.raw
         if raw is not None and raw.channel is not None:
             raw.channel.cancel(raw.key)

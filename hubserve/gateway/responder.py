@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 from hubserve.errors import InvalidInput
+from hubserve.gateway.call_trace import CallTrace, traced_call
 from hubserve.gateway.deadlock_detection import Callee, DeadlockDetector
 from hubserve.gateway.instances.raw_requests import ResponseStream
 from hubserve.gateway.module_plan import ModulePlan
@@ -48,6 +49,7 @@ class Responder:
         deadlocks: DeadlockDetector,
     ) -> None:
         self._module = module
+        self._version = plan.info.version
         self._described = described
         self._checker = RequestChecker(plan, described, merges)
         self._levels = plan.batching.policies
@@ -90,6 +92,9 @@ class Responder:
         if self._ordering is not None:
             await self._ordering.wait(asyncio.sleep(0))
         self._statistics.add_cache_hit(lookup_s, time.monotonic() - began)
+        with traced_call(self._module.name, self._version) as traced:
+            if traced is not None:
+                traced.note("hubserve.cache_hit", True)
         return found
 
     async def _infer(self, request: InferRequest) -> InferResponse:
@@ -130,6 +135,8 @@ class Responder:
             work.record = record
             if work.marks is None:
                 work.marks = record.marks
+            if record.trace is not None:
+                work.trace = CallTrace(record.trace, self._module.name, self._version)
         return RequestTracker(self._module, self._statistics, work, self._deadlocks, self._deadlines)
 
     def _put(self, work: QueuedRequest) -> None:

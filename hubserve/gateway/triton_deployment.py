@@ -211,6 +211,8 @@ def _spec(
         python=launched.python,
         warm_up=warm_up_samples(model),
         nan=settings.nan,
+        version=str(version),
+        number=index,
     )
 
 

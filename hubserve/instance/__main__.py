@@ -14,6 +14,7 @@ from hubserve.instance import parent_death
 from hubserve.instance.app_server import serve_app
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.malloc_tuning import keep_large_buffers
+from hubserve.instance.output import mark_output
 from hubserve.instance.remote_listener import listen
 from hubserve.instance.serve_loop import serve
 from hubserve.kinds import get_kind
@@ -45,6 +46,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --listen: the key that gateways must have, made by hub key remote"
     )
+    parser.add_argument(
+        "--mark-output", action="store_true", help="with --serve-fd or --app-fd: mark what the module writes, for the gateway"
+    )
     parser.add_argument("--origin", type=Path, metavar="FOLDER", help="with --check: the folder that the module is installed from")
     parser.add_argument("--import-name", default="module_under_test")
     parser.add_argument("--kind", default="paddlehub")
@@ -59,9 +63,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     declare_missing()
     parent_death.die_with_parent()
     if args.serve_fd is not None:
-        return _serve(args.serve_fd, args.arena_fd, args.side_fd)
+        return _serve(args.serve_fd, args.arena_fd, args.side_fd, args.mark_output)
     if args.app_fd is not None:
-        return _serve_app(args.app_fd)
+        return _serve_app(args.app_fd, args.mark_output)
     try:
         if args.check:
             if args.origin:
@@ -101,7 +105,7 @@ def _run(args: argparse.Namespace) -> None:
 def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.token_file is None:
         parser.error("--listen needs --token-file, because clients that connect can run code on this machine")
-    command = [sys.executable, "-m", "hubserve.instance", "--serve-fd"]
+    command = [sys.executable, "-m", "hubserve.instance", "--mark-output", "--serve-fd"]
     try:
         return listen(args.listen, SharedKey(args.token_file), lambda fd: [*command, str(fd)])
     except HubError as error:
@@ -111,10 +115,10 @@ def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         return 0
 
 
-def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int]) -> int:
+def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int], marks_output: bool) -> int:
     ignore_signals()
     keep_large_buffers()
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a module prints is log output, wherever the gateway's stdout goes
+    _join_output(marks_output)
     arena = None
     if arena_fd is not None:
         arena = Arena(arena_fd)
@@ -124,9 +128,16 @@ def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int]) -> int:
         return serve(sock, arena, side)
 
 
-def _serve_app(fd: int) -> int:
-    ignore_signals()
+def _join_output(is_marked: bool) -> None:
+    """Make what the module prints output for the log, wherever the gateway's own standard output goes."""
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if is_marked:
+        mark_output()
+
+
+def _serve_app(fd: int, marks_output: bool) -> int:
+    ignore_signals()
+    _join_output(marks_output)
     with _socket(fd) as sock:
         with sock.makefile("rb") as lines:
             order = json.loads(lines.readline())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from hubserve.errors import HubError, LoadFailed, MissingDependency, to_wire
+from hubserve.instance.output import write_error
 from hubserve.kinds.base import Kind, LoadedModule
 from hubserve.kinds.module_failures import as_failure
 
@@ -35,7 +36,7 @@ def serve_app(sock: socket.socket, kind: Kind, order: Dict[str, Any]) -> int:
     except BaseException as error:
         failure = error if isinstance(error, HubError) else as_failure(error)
         if failure.detail:
-            sys.stderr.write(failure.detail)
+            write_error(failure.detail)
         answer = {"error": to_wire(failure)}
     sock.sendall(json.dumps(answer).encode() + b"\n")
     if "port" in answer:

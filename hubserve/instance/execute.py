@@ -14,6 +14,7 @@ from hubserve.instance.json_batches import compute_jsons
 from hubserve.instance.uneven_pictures import UnevenCall, compute_by_shape
 from hubserve.kinds.base import LoadedModule
 from hubserve.kinds.description import Interface
+from hubserve.wire.current_requests import compute_frame
 
 
 def compute(module: LoadedModule, prepared: PreparedFrame, max_batch_size: int) -> FrameResults:
@@ -21,6 +22,8 @@ def compute(module: LoadedModule, prepared: PreparedFrame, max_batch_size: int) 
     results = prepared.results
     start = time.perf_counter()
     for position, call in prepared.single_calls:
+        if len(results.results) > 1:
+            compute_frame(results.frame._replace(call=position))
         try:
             began = time.perf_counter()
             value = guarded(call)
@@ -28,6 +31,8 @@ def compute(module: LoadedModule, prepared: PreparedFrame, max_batch_size: int) 
             results.put_json(position, value)
         except HubError as error:
             results.put_error(position, error)
+    if 0 < len(prepared.single_calls) < len(results.results):
+        compute_frame(results.frame)
     if prepared.json_calls:
         compute_jsons(module, prepared.json_calls, prepared.call_sizes, max_batch_size, results)
     for each in prepared.uneven_calls:

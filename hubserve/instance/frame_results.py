@@ -6,7 +6,10 @@ import numpy as np
 
 from hubserve.errors import HubError, InvalidInput, ModuleFailed, to_wire
 from hubserve.instance.json_results import ResultEncoder
+from hubserve.wire.current_requests import CurrentFrame
 from hubserve.wire.frames import pack_arrays
+
+_NONE = CurrentFrame(0)
 
 
 class FrameResults:
@@ -24,6 +27,8 @@ class FrameResults:
         took_s: seconds spent on the frame once it was decoded.
         once: a call that fails is not computed again, because the module keeps state between calls.
         out_of_memory: the number of items of the smallest call that ran out of memory; 0 for none.
+        frame: that they answer.
+        marks_output: whether the gateway asks which frame the output of native code belongs to.
     """
 
     def __init__(self, size: int, encoder: Optional[ResultEncoder] = None) -> None:
@@ -36,6 +41,8 @@ class FrameResults:
         self.took_s = 0.0
         self.once = False
         self.out_of_memory = 0
+        self.frame = _NONE
+        self.marks_output = False
 
     def to_header(self) -> Dict[str, Any]:
         """Return the header of the ``results`` frame."""

@@ -51,10 +51,11 @@ def prepare_requests(frame: Frame, encoder: Optional[ResultEncoder] = None) -> P
         encoder: writes JSON answers.
     """
     calls = frame.header["calls"]
+    traces = [each["trace"] if each else "" for each in frame.header.get("requests", ())]
     prepared = PreparedRequests(FrameResults(len(calls), encoder), [], [], [], bool(frame.header.get("together")))
     for position, call in enumerate(calls):
         try:
-            prepared.requests.append(guarded(partial(_request, call, frame)))
+            prepared.requests.append(guarded(partial(_request, call, frame, traces[position] if traces else "")))
         except HubError as error:
             prepared.results.put_error(position, error)
         else:
@@ -63,7 +64,7 @@ def prepare_requests(frame: Frame, encoder: Optional[ResultEncoder] = None) -> P
     return prepared
 
 
-def _request(call: Dict[str, Any], frame: Frame) -> RawRequest:
+def _request(call: Dict[str, Any], frame: Frame, trace: str) -> RawRequest:
     fields = call["request"]
     first, described = call["buffer"], frame.header["inputs"][call["inputs"]]
     locations, buffers = (each[first : first + len(described)] for each in (frame.header["buffers"], frame.buffers))
@@ -75,7 +76,7 @@ def _request(call: Dict[str, Any], frame: Frame) -> RawRequest:
         inputs[name] = array.copy() if in_arena else writeable(array)
     if fields.get("sequence"):
         fields["sequence"] = SequencePart(*fields["sequence"])
-    return RawRequest(inputs=inputs, key=call["key"], **fields)
+    return RawRequest(inputs=inputs, key=call["key"], trace=trace, **fields)
 
 
 def compute_requests(module: LoadedModule, prepared: PreparedRequests, side: SideChannel) -> FrameResults:

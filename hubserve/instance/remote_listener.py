@@ -5,6 +5,9 @@ bytes between the connection, which is encrypted (:mod:`hubserve.wire.tls`), and
 """
 
 import errno
+import logging
+import os
+import re
 import socket
 import ssl
 import subprocess
@@ -15,6 +18,7 @@ from contextlib import suppress
 from typing import Callable, List, Tuple
 
 from hubserve.errors import ConfigError
+from hubserve.wire.output_marks import OutputLine, OutputLines, shown_ids
 from hubserve.wire.tls import ASK_INSTANCE, ASK_PROBE, OK, SharedKey, Untrusted, receive_line, relay, send_line
 
 #: for the handshake and the gateway's request; below the 10 s after which a gateway gives up
@@ -22,6 +26,9 @@ HANDSHAKE_TIMEOUT_S = 8.0
 _MAX_HANDSHAKES = 64
 _MAX_INSTANCES = 256
 _STOP_TIMEOUT_S = 10.0
+_READ_BYTES = 64 << 10
+#: as in the server's log
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.05, 1.0
 _TLS_HANDSHAKE = b"\x16"
 #: older gateways wait for a greeting of 36 bytes, and report that this is not one
@@ -190,13 +197,48 @@ class _Listener:
             with theirs:
                 try:
                     command = self._command(theirs.fileno())
-                    return subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL), ours
+                    return _start_logged(command, theirs.fileno()), ours
                 except BaseException:
                     ours.close()
                     raise
         except OSError as error:
             send_line(secured, f"it cannot start an instance: {error.strerror}")
             raise
+
+
+def _start_logged(command: List[str], fd: int) -> "subprocess.Popen[bytes]":
+    """Start an instance that inherits a descriptor, and log what it writes."""
+    read, write = os.pipe()
+    try:
+        child = subprocess.Popen(command, pass_fds=[fd], stdin=subprocess.DEVNULL, stdout=write, stderr=write)
+    except BaseException:
+        os.close(read)
+        raise
+    finally:
+        os.close(write)
+    threading.Thread(target=_log_output, args=(read,), name="hubserve-output", daemon=True).start()
+    return child
+
+
+def _log_output(fd: int) -> None:
+    """Log the output of an instance, and of processes that it leaves behind, line by line."""
+    lines = OutputLines()
+    with os.fdopen(fd, "rb", buffering=0) as pipe:
+        while True:
+            data = pipe.read(_READ_BYTES)
+            for line in lines.feed(data) if data else lines.close():
+                _log(_described(line, lines.shown_as))
+            if not data:
+                return
+
+
+def _described(line: OutputLine, shown_as: str) -> str:
+    """Return a line of an instance with the time, its level, the instance, and the requests that it was written for."""
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line.text.decode("utf-8", "backslashreplace")).replace("\n", "\n  ")
+    words = [time.strftime("%Y-%m-%d %H:%M:%S"), logging.getLevelName(line.mark.level), f"[{shown_as}]" if shown_as else ""]
+    words += [f"[request {shown_ids(line.mark.ids)}]" if line.mark.ids else "", text]
+    words.append(f"... ({line.left_out} more bytes)" if line.left_out else "")
+    return " ".join(filter(None, words))
 
 
 def _relay_to(secured: ssl.SSLSocket, ours: socket.socket, child: "subprocess.Popen[bytes]") -> None:

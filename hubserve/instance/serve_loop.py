@@ -16,6 +16,7 @@ from hubserve.instance.frame_calls import PreparedFrame, prepare
 from hubserve.instance.guard import guarded
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.malloc_tuning import freeze_gc
+from hubserve.instance.output import mark_frame, name_output, write_error
 from hubserve.instance.raw_requests import PreparedRequests, compute_requests, prepare_requests
 from hubserve.instance.side_channel import SideChannel
 from hubserve.instance.warmup import compute_samples, compute_zeros
@@ -28,6 +29,7 @@ from hubserve.kinds.raw_requests import current_host, set_host
 from hubserve.types import ANY, specs_from_json
 from hubserve.wire import frames
 from hubserve.wire.arena import Arena, ResponseBuffers
+from hubserve.wire.current_requests import compute_frame, frame_of, leave_frame, prepare_frame
 
 #: how long computation outside this thread may make no progress, unless the gateway sets another limit
 _HUNG_AFTER_S = 300.0
@@ -50,12 +52,13 @@ def serve(sock: socket.socket, arena: Optional[Arena], side_sock: Optional[socke
     prepare_forks(partial(_close_in_fork, sock, side))
     try:
         frame = frames.receive(sock)
+        name_output(str(frame.header.get("shown_as", "")))
         try:
             module, max_batch_size, times = _load(frame.header)
         except HubError as error:
             leave_if_forked(error)
             if error.detail:
-                sys.stderr.write(error.detail)
+                write_error(error.detail)
             frames.send(sock, {"op": "failed", "error": to_wire(error)})
             return 1
         leave_if_forked()
@@ -93,7 +96,7 @@ def _close(module: LoadedModule) -> None:
     try:
         guarded(module.close)
     except HubError as error:
-        sys.stderr.write(f"the module failed while it was closed: {error.message}\n{error.detail}")
+        write_error(f"the module failed while it was closed: {error.message}\n{error.detail}")
 
 
 # --- frames ---
@@ -114,12 +117,16 @@ def _answer_frames(
             module.wait_if_held_up(hung_after_s)
             frames.send(sock, {"op": "pong"})
             continue
+        compute_frame(prepared.results.frame)
+        if prepared.results.marks_output:
+            mark_frame()
         if isinstance(prepared, PreparedRequests):
             assert side is not None, "_load checked it"
             results = compute_requests(module, prepared, side)
         else:
             results = compute(module, prepared, max_batch_size)
         leave_if_forked()
+        leave_frame()
         if responses:
             responses.begin_response()
         frames.send(sock, results.to_header(), results.buffers, responses.store if responses else None)
@@ -128,14 +135,20 @@ def _answer_frames(
 def _prepared_frames(sock: socket.socket, arena: Optional[Arena], module: LoadedModule, encoder: ResultEncoder) -> Iterator[_Prepared]:
     """Yield the frames of the gateway, ready to compute."""
     receiver = frames.Receiver(sock, arena)
+    number = 0
     while True:
         frame = receiver.receive()
         if frame.header["op"] != "infer":
             yield None
             continue
+        number += 1
         began = time.perf_counter()
+        current = frame_of(number, frame.header)
+        prepare_frame(current)
         prepared = prepare_requests(frame, encoder) if module.description.raw_requests else prepare(module, frame, encoder)
         prepared.results.once = bool(frame.header.get("once"))
+        prepared.results.frame = current
+        prepared.results.marks_output = bool(frame.header.get("mark_output"))
         prepared.results.prepare_s = time.perf_counter() - began
         yield prepared
 

@@ -13,6 +13,8 @@ op            direction         content
 ``ask``       to the gateway    ``key`` of a call, ``what``, ``arguments``
 ``drop``      to the gateway    ``key`` of a call that is given up
 ``reply``     to the instance   ``key`` of a call; ``outputs``, ``parameters``, ``value`` or ``error``; ``final``
+``publish``   to the instance   asks for ``metrics``
+``metrics``   to the gateway    ``families`` of the module's own metrics: those of their series that have changed
 ============  ================  =====================================================================================
 """
 
@@ -23,6 +25,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence
 
 from hubserve.errors import HubError, InstanceDied, to_wire
+from hubserve.instance.metrics_publisher import MetricsPublisher
 from hubserve.instance.open_requests import OpenRequests
 from hubserve.instance.replies import CallReplies
 from hubserve.kinds.raw_requests import Call, Host, RawResponse, Replies
@@ -93,6 +96,7 @@ class SideChannel(Host):
         self._sock = sock
         self._sender = _FrameSender(sock, self._lose)
         self._requests = OpenRequests()
+        self._metrics = MetricsPublisher(lambda header: self._sender.send(header, ()))
         self._replies: Dict[int, CallReplies] = {}
         self._keys = itertools.count(1)
         self._why_closed = _SERVER_GONE
@@ -156,6 +160,8 @@ class SideChannel(Host):
             "inputs": frames.pack_arrays(call.inputs, buffers),
             "sequence": call.sequence and list(call.sequence),
         }
+        if not call.trace:
+            del header["trace"]
         self._requests.mark_acted(call.parents)
         return self._send_call(header, buffers)
 
@@ -189,6 +195,10 @@ class SideChannel(Host):
     def _fail(self, replies: CallReplies) -> None:
         replies.put({"error": to_wire(InstanceDied(self._why_closed)), "final": True}, [])
 
+    def publish(self, changes: Callable[[], List[Dict[str, Any]]]) -> None:
+        """See the base class."""
+        self._metrics.follow(changes)
+
     # --- the socket ---
 
     def _read(self) -> None:
@@ -203,6 +213,9 @@ class SideChannel(Host):
 
     def _handle(self, frame: frames.Frame) -> None:
         header = frame.header
+        if header["op"] == "publish":
+            self._metrics.answer()
+            return
         key = header["key"]
         if header["op"] == "reply":
             replies = self._replies.get(key)
@@ -225,6 +238,7 @@ class SideChannel(Host):
         self.on_lost = _nothing
         self._sock.close()
         self._sender.reset()
+        self._metrics.reset()
         self._requests.reset_lock()
         self._why_closed = _FORKED
         for replies in self._replies.values():

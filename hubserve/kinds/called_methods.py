@@ -7,11 +7,14 @@ from difflib import get_close_matches
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from hubserve.errors import WrongArguments, safe_text, shown
+from hubserve.kinds.description import Argument
 
 _UNEXPECTED = re.compile(r"(\w+)\(\) got an unexpected keyword argument '(\w+)'")
 _MISSING = re.compile(r"\w+\(\) missing \d+ required (?:positional|keyword-only) arguments?: (.+)")
 _LONGEST_USAGE = 1000
 _LONGEST_DEFAULT = 60
+#: of what is sent to the gateway for the description of the server
+_MOST_ARGUMENTS, _LONGEST_NAME, _LONGEST_ANNOTATION, _LONGEST_JSON, _LONGEST_DOC = 256, 200, 300, 2000, 8000
 #: the values of an example, by a part of the argument's name
 _EXAMPLES: Tuple[Tuple[str, Any], ...] = (
     ("images", ["<base64 of a picture>"]),
@@ -39,6 +42,9 @@ class CalledMethod:
         types: name of each argument -> "bool", "int", "float", "str", "list" or "dict" by its annotation, its default or its
             name ("images"); "" if none of them says.
         usage: its arguments, in words, with an example.
+        arguments: for the description of the server.
+        takes_any: whether it takes arguments by further names.
+        doc: its docstring; "" for none.
     """
 
     def __init__(self, method: Callable[..., Any], given: int = 0, usage: str = "") -> None:
@@ -50,6 +56,9 @@ class CalledMethod:
         self._takes_any = own is None or any(each.kind is each.VAR_KEYWORD for each in parameters)
         self._named = {each.name: each for each in parameters if each.kind in _KINDS}
         self.types = {name: _type_of(each) for name, each in self._named.items()}
+        self.arguments = [_argument(each) for name, each in self._named.items() if len(name) <= _LONGEST_NAME][:_MOST_ARGUMENTS]
+        self.takes_any = self._takes_any
+        self.doc = _characters(safe_text(method, lambda each: inspect.getdoc(each) or ""))[:_LONGEST_DOC]
         self.usage = usage[:_LONGEST_USAGE] if usage or (own is None and not self._named) else self._describe()
 
     def __call__(self, arguments: Mapping[str, Any], *given: Any) -> Any:
@@ -126,6 +135,33 @@ def _parameters(method: Any, given: int, *, follow_wrapped: bool) -> Optional[Di
     if {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= kinds and not kinds & set(_KINDS):
         return None
     return {each.name: each for each in found[given:]}
+
+
+def _argument(parameter: inspect.Parameter) -> Argument:
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        text = ""
+    elif isinstance(annotation, type) and not hasattr(annotation, "__origin__"):  # list[int] is a type as well before Python 3.11
+        text = annotation.__name__
+    else:
+        text = safe_text(annotation)
+    is_required = parameter.default is parameter.empty
+    text = _characters(text) if len(text) <= _LONGEST_ANNOTATION else ""
+    return Argument(parameter.name, text, is_required, "" if is_required else as_json(parameter.default, _LONGEST_JSON))
+
+
+def as_json(value: Any, longest: int) -> str:
+    """Return a value as JSON text; "" if JSON cannot hold it, or the text is longer than ``longest`` characters."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except Exception:  # a class of the module's own may do anything
+        return ""
+    return text if len(text) <= longest else ""
+
+
+def _characters(text: str) -> str:
+    """Return a text without halves of characters, which no JSON can carry."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _type_of(parameter: inspect.Parameter) -> str:

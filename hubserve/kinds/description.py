@@ -14,6 +14,22 @@ class Interface:
     PICTURE = "picture"
 
 
+class Argument(NamedTuple):
+    """One argument of the method behind a module's JSON interface.
+
+    Attributes:
+        name: of the argument.
+        annotation: the text of its annotation, such as "List[int]"; "" for none.
+        required: whether a request must have it.
+        default: its default as JSON text; "" if it has none, or one that JSON cannot hold.
+    """
+
+    name: str
+    annotation: str = ""
+    required: bool = True
+    default: str = ""
+
+
 class Description(NamedTuple):
     """The requests that a loaded module answers; its instance sends it to the gateway.
 
@@ -38,6 +54,10 @@ class Description(NamedTuple):
         any_json: whether a JSON request may be any JSON value; otherwise it is an object of arguments.
         merges_json: whether JSON requests are computed together, up to ``max_batch_size`` of them; see
             :meth:`hubserve.kinds.base.LoadedModule.call_jsons`.
+        arguments: of the method behind JSON requests, for the description of the server; empty if they are unknown.
+        takes_any: whether that method takes further arguments by names that are unknown.
+        doc: what that method does, as its author wrote it; "" if unknown.
+        example: JSON text of a request that the module's author, or its kind, knows to be right; "" for none.
     """
 
     interfaces: Sequence[str]
@@ -60,6 +80,10 @@ class Description(NamedTuple):
     argument_types: Optional[Dict[str, str]] = None
     any_json: bool = False
     merges_json: bool = False
+    arguments: Sequence[Argument] = ()
+    takes_any: bool = False
+    doc: str = ""
+    example: str = ""
 
     def item_shapes(self) -> Optional[Dict[str, Tuple[str, Tuple[int, ...]]]]:
         """Return input name -> dtype and shape of one item, without the batch dimension; None for modules without tensors.
@@ -99,6 +123,10 @@ class Description(NamedTuple):
             "argument_types": self.argument_types,
             "any_json": self.any_json,
             "merges_json": self.merges_json,
+            "arguments": [list(each) for each in self.arguments],
+            "takes_any": self.takes_any,
+            "doc": self.doc,
+            "example": self.example,
         }
 
     @classmethod
@@ -125,4 +153,8 @@ class Description(NamedTuple):
             argument_types=described.get("argument_types"),
             any_json=described.get("any_json", False),
             merges_json=described.get("merges_json", False),
+            arguments=[Argument(*each) for each in described.get("arguments", ())],
+            takes_any=described.get("takes_any", False),
+            doc=described.get("doc", ""),
+            example=described.get("example", ""),
         )

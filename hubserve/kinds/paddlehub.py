@@ -11,7 +11,7 @@ from hubserve.errors import LoadFailed, UnsupportedFace, WrongArguments, usage_s
 from hubserve.kinds import source
 from hubserve.kinds.annotations import import_leniently
 from hubserve.kinds.base import Kind, LoadedModule, ModuleInfo
-from hubserve.kinds.called_methods import CalledMethod
+from hubserve.kinds.called_methods import CalledMethod, as_json
 from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.import_hooks import install_package
 from hubserve.kinds.module_failures import failures_named
@@ -21,6 +21,7 @@ from hubserve.types import TensorSpec
 
 #: the key of pictures in a JSON request to a module that names none
 _PICTURES = "images"
+_LONGEST_EXAMPLE = 64 << 10
 
 
 class PaddleHubKind(Kind):
@@ -78,7 +79,9 @@ class PaddleHubModule(LoadedModule):
             types: Dict[str, str] = {}
             for each in (self._answer_pictures, self._answer_json):
                 types.update(each.types if each else {})
-            return Description(interfaces=interfaces, engine=engine, usage=self._usage(None, ""), argument_types=types)
+            return Description(
+                interfaces=interfaces, engine=engine, usage=self._usage(None, ""), argument_types=types, **self._documentation()
+            )
         spec: BatchSpec = self._batch._batch  # type: ignore[attr-defined]  # set by the decorator
         inputs, outputs = self._specs("inputs"), self._specs("outputs")
         picture_item = None
@@ -101,7 +104,21 @@ class PaddleHubModule(LoadedModule):
             max_batch_size=int(getattr(self.module, "max_batch_size", spec.max_batch_size)),
             engine=engine,
             labels=getattr(self.module, "output_labels", None),
+            **self._documentation(),
         )
+
+    def _documentation(self) -> Dict[str, Any]:
+        """Return what the description of the server says about JSON requests."""
+        documented = self._answer_json or self._answer_pictures
+        if documented is None:
+            return {"doc": CalledMethod(self._batch).doc} if self._batch else {}
+        example = getattr(self.module, "serving_example", None)
+        return {
+            "arguments": documented.arguments,
+            "takes_any": documented.takes_any,
+            "doc": documented.doc,
+            "example": as_json(example, _LONGEST_EXAMPLE) if isinstance(example, dict) else "",
+        }
 
     def _usage(self, array: Optional[Tuple[JsonArray, TensorSpec]], pictures: str) -> str:
         """Return the form of JSON requests, in words and examples."""

@@ -26,6 +26,7 @@ class RawRequest(NamedTuple):
         priority: the client's.
         timeout_us: the client's, in microseconds; 0 for none.
         items: the number of batch items in it.
+        trace: the ``traceparent`` of the span of its computing; "" if it is not traced.
     """
 
     key: int
@@ -37,6 +38,7 @@ class RawRequest(NamedTuple):
     priority: int = 0
     timeout_us: int = 0
     items: int = 1
+    trace: str = ""
 
 
 class RawResponse(NamedTuple):
@@ -84,6 +86,7 @@ class Call(NamedTuple):
         parents: the keys of the requests that it is made for.
         blocking: whether it is made while they are computed, so that they end no sooner than it is answered.
         halting: whether the module computes nothing else until it is answered, not even concurrent requests.
+        trace: the ``traceparent`` of the span that it is made in; "" for none.
     """
 
     module: str
@@ -98,6 +101,7 @@ class Call(NamedTuple):
     parents: Sequence[int] = ()
     blocking: bool = False
     halting: bool = False
+    trace: str = ""
 
 
 class Replies(ABC):
@@ -170,6 +174,15 @@ class Host(ABC):
             buffers: the content of files.
         Raises:
             HubError: the server refuses.
+        """
+
+    @abstractmethod
+    def publish(self, changes: Callable[[], List[Dict[str, Any]]]) -> None:
+        """Publish the module's own metrics from now on; further calls change nothing.
+
+        Args:
+            changes: returns the families with the series that have changed since its last call, as the frame ``metrics`` of
+                :mod:`hubserve.instance.side_channel` has them; called by any thread.
         """
 
 

@@ -2,15 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, Sequence
+from typing import Any, Dict, Optional, Sequence
 
 import numpy as np
 
 from hubserve.errors import InvalidInput
 from hubserve.module import decode_array
-from hubserve.types import BYTES, DTYPES, TensorSpec
+from hubserve.types import BYTES, DTYPES, REST, TensorSpec
 
 _EXAMPLE_ELEMENTS = 8
+#: of an example that can be sent as it is
+_MOST_ELEMENTS = 4096
 _FORMS = "nested lists of numbers, or {'data': base64, 'shape': [...], 'dtype': '...'}"
 
 
@@ -90,6 +92,16 @@ def nested_example(spec: TensorSpec) -> Any:
     if spec.dtype == BYTES:
         return np.full(shape, "text", object).tolist()
     return np.zeros(shape, spec.dtype if spec.dtype in DTYPES else "float32").tolist()
+
+
+def example_of_inputs(specs: Sequence[TensorSpec]) -> Optional[Dict[str, Any]]:
+    """Return ``{"inputs": {name: nested lists}}`` of one item of zeros and texts, to be sent as it is; None if that would be long."""
+    shapes = [[max(1, length) for length in spec.shape if length != REST] for spec in specs]
+    if not specs or sum(int(np.prod(shape)) for shape in shapes) > _MOST_ELEMENTS:
+        return None
+    return {
+        "inputs": {spec.name: np.full(shape, "text" if spec.dtype == BYTES else 0, object).tolist() for spec, shape in zip(specs, shapes)}
+    }
 
 
 def read_inputs(text: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from hubserve.engines import EngineOptions, load_engine
 from hubserve.errors import ModuleFailed, WrongArguments
 from hubserve.models import settings
-from hubserve.models.arrays import arrays_of, nested_example, read_inputs
+from hubserve.models.arrays import arrays_of, example_of_inputs, nested_example, read_inputs
 from hubserve.models.items import UNBATCHED, items_per_run, outer_specs, run_items
 from hubserve.module import JsonArray, batch, decode_array, find_folder, instance_threads, runnable, serving
 from hubserve.types import ANY, check_inputs
@@ -116,6 +116,11 @@ class ModelModule:
         """The arguments of :meth:`serve`, for messages."""
         example = {spec.name: nested_example(spec) for spec in self.engine.inputs}
         return f"{json.dumps({'inputs': example})} with {_listed(self.engine.inputs)}"
+
+    @property
+    def serving_example(self) -> Any:
+        """A request that can be sent as it is; None if it would be long."""
+        return example_of_inputs(self.engine.inputs)
 
     @serving
     def serve(self, /, **arguments: Any) -> Any:

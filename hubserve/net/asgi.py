@@ -10,6 +10,10 @@ from starlette.types import Scope, Send
 from hubserve.errors import HubError, InvalidInput
 from hubserve.net.headers import header
 from hubserve.settings import ServerSettings
+from hubserve.telemetry.request_record import CURRENT
+
+#: key of the ASGI scope: the path at which another application has mounted the server, and which its own paths lack
+MOUNTED_AT = "hubserve.mounted_at"
 
 _HIGHEST_PRIORITY = 100
 T = TypeVar("T")
@@ -41,6 +45,11 @@ def deadline_of(scope: Scope, settings: ServerSettings) -> float:
     return time.monotonic() + min(timeout_s, settings.request_timeout_s)
 
 
+def base_path(scope: Scope) -> str:
+    """Return the path under which the server's paths begin for its client, such as "/ml", for links; "" for none."""
+    return str(scope.get("root_path", "")) + str(scope.get(MOUNTED_AT, ""))
+
+
 def priority_of(scope: Scope) -> int:
     """Return a request's ``X-Hub-Priority``; lower ones are computed first, 0 is the default.
 
@@ -54,7 +63,13 @@ def priority_of(scope: Scope) -> int:
         priority = _HIGHEST_PRIORITY + 1
     if abs(priority) > _HIGHEST_PRIORITY:
         raise InvalidInput(f"the header X-Hub-Priority must be a whole number from -100 to 100, got '{sent[:40]}'")
-    return priority
+    return permitted_priority(priority)
+
+
+def permitted_priority(asked: int) -> int:
+    """Return the priority of the current request, which its client's key may limit."""
+    record = CURRENT.get()
+    return asked if record is None or record.access is None else record.access.priority(asked)
 
 
 async def while_connected(scope: Scope, answer: Awaitable[T]) -> T:

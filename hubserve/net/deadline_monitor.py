@@ -9,6 +9,8 @@ import logging
 import time
 from typing import Protocol
 
+from hubserve.telemetry.request_record import RequestRecord
+
 log = logging.getLogger("hubserve")
 
 
@@ -53,5 +55,7 @@ class DeadlineMonitor:
             try:
                 item.on_timeout()
             except Exception:  # must not keep the others from being checked
-                log.exception("an unexpected error while handling a timeout")
+                record = getattr(item, "record", None)  # of the client's request, if the item is one
+                about = {"request_id": record.identify()} if isinstance(record, RequestRecord) else {}
+                log.exception("an unexpected error while handling a timeout", extra=about)
         self._timer = asyncio.get_running_loop().call_later(self._every_s, self._check) if self._items else None

@@ -16,15 +16,17 @@ class Hosts:
     Args:
         settings: the server's.
         is_mounted: whether another application, which has names of its own, serves the modules.
+        address: that is listened on, if it is not the settings' ``host``.
     """
 
-    def __init__(self, settings: ServerSettings, *, is_mounted: bool = False) -> None:
+    def __init__(self, settings: ServerSettings, *, is_mounted: bool = False, address: str = "") -> None:
+        address = address or settings.host
         allowed = [name.lower().removesuffix(".") for name in settings.allowed_hosts]
         self._names = {"localhost", socket.gethostname().lower(), *allowed} - {"*", ""}
         if not is_mounted:
-            self._names.add(settings.host.lower())
+            self._names.add(address.lower())
         self._suffixes = (".localhost", *(name[1:] for name in allowed if name.startswith("*.")))
-        is_open = is_mounted or not _resolves_to_loopback(settings.host)
+        is_open = is_mounted or not _resolves_to_loopback(address)
         self._accepts_any = "*" in allowed or (is_open and not allowed)
 
     def accepts(self, host: str) -> bool:

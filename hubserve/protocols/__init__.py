@@ -14,6 +14,7 @@ PROTOCOLS = {
     "tiinfer": "hubserve.protocols.tiinfer:TiinferProtocol",
     "gradio": "hubserve.protocols.gradio:GradioProtocol",
     "metrics": "hubserve.protocols.metrics:MetricsProtocol",
+    "openapi": "hubserve.protocols.openapi.protocol:OpenApiProtocol",
 }
 
 
@@ -46,5 +47,7 @@ def covers(prefix: str, path: str) -> bool:
 
 
 def create_protocols(context: Context) -> dict[str, Protocol]:
-    """Create one object of every protocol in the table, by its name."""
-    return {name: cls(context) for name, cls in protocol_classes().items()}
+    """Create one object of every protocol in the table, by its name; each may describe itself in the context's ``describers``."""
+    protocols = {name: cls(context) for name, cls in protocol_classes().items()}
+    context.describers.extend(protocol.describe for protocol in protocols.values())
+    return protocols

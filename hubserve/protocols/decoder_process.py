@@ -3,7 +3,6 @@
 import gc
 import signal
 import socket
-import sys
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -42,8 +41,8 @@ def _answer(frame: frames.Frame) -> tuple[dict[str, Any], list[Any]]:
     except MemoryError:
         return {"error": to_wire(TooLarge("there is not enough memory to decode the request; send fewer items at once"))}, []
     except BaseException as error:  # the next request must still be decoded
-        sys.stderr.write(traceback_of(error))
-        return {"error": to_wire(HubError(f"the request could not be decoded: {safe_text(error)}; the server's log has the details"))}, []
+        text = f"the request could not be decoded: {safe_text(error)}; the server's log has the details"
+        return {"error": to_wire(HubError(text, traceback_of(error)))}, []
     return header, buffers
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from hubserve.errors import Unavailable, from_wire
+from hubserve.errors import HubError, InvalidInput, Unavailable, from_wire
 from hubserve.wire import frames
 
 log = logging.getLogger("hubserve")
@@ -60,6 +60,10 @@ class Decoders:
         header = {"function": function, "arguments": arguments}
         try:
             return await loop.run_in_executor(self._threads, self._call, header, buffers, read)
+        except HubError as error:
+            if error.detail and not isinstance(error, InvalidInput):
+                log.error("%s: %s", error.message, error.detail)  # noqa: TRY400 - the traceback is that of the other process
+            raise
         finally:
             loop.call_later(_IDLE_S, self._end_idle)
 

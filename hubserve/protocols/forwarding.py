@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ import h11
 from starlette.types import Scope, Send
 
 from hubserve.errors import InvalidInput, Unavailable
+from hubserve.net.key_gate import KEY_HEADERS
+from hubserve.telemetry.spans import SpanKind
+from hubserve.telemetry.trace_context import TRACEPARENT, TRACESTATE
 
 _CHUNK_BYTES = 64 << 10
 _MAX_HEAD_BYTES = 256 << 10
@@ -20,6 +24,8 @@ _HOP_BY_HOP = {
     *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"),
     *(b"expect", b"content-length", b"date", b"server"),
 }
+#: headers by which a request names its trace
+_TRACE = {TRACEPARENT.encode(), TRACESTATE.encode()}
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -103,9 +109,30 @@ async def forward(scope: Scope, body: Any, send: Send, target: Target, head_time
         InvalidInput: the path has characters that must not be forwarded.
         Unavailable: the other server does not respond; nothing was sent to the client, unless the response broke off.
     """
-    is_upgrade = _is_upgrade(scope)
+    trace = scope["extensions"]["hubserve"].record.trace
+    if trace is None:
+        await _forward(scope, body, send, target, head_timeout_s, [])
+        return
+    context, trace.called_at = trace.new_context(), time.monotonic()
+    error = ""
     try:
-        request = h11.Request(method=scope["method"], target=target.path, headers=_request_headers(scope, len(body), is_upgrade))
+        await _forward(scope, body, send, target, head_timeout_s, _trace_headers(context.header(), trace.state))
+    except BaseException as failure:
+        error = str(failure) or type(failure).__name__
+        raise
+    finally:
+        attributes = {"server.address": target.host, "server.port": target.port, "http.request.method": scope["method"]}
+        start, parent_id = trace.called_at, trace.context.span_id
+        trace.add("forward", start, time.monotonic(), attributes, parent_id=parent_id, context=context, kind=SpanKind.CLIENT, error=error)
+
+
+async def _forward(scope: Scope, body: Any, send: Send, target: Target, head_timeout_s: float, trace: Headers) -> None:
+    is_upgrade = _is_upgrade(scope)
+    headers = _request_headers(scope, len(body), is_upgrade)
+    if trace:
+        headers = [*_without(headers, _TRACE), *trace]
+    try:
+        request = h11.Request(method=scope["method"], target=target.path, headers=headers)
     except h11.LocalProtocolError as error:
         raise InvalidInput(f"the request cannot be forwarded: {error}. Write other characters than letters and digits as %XX") from None
     try:
@@ -161,12 +188,19 @@ def _is_upgrade(scope: Scope) -> bool:
 def _request_headers(scope: Scope, length: int, is_upgrade: bool) -> Headers:
     named: Headers = scope["headers"]
     kept = _without(named, _HOP_BY_HOP | _connection_options(named))
+    if scope["extensions"]["hubserve"].record.access is not None:  # else the headers may be the page's own
+        kept = _without(kept, {*KEY_HEADERS})
     if not any(name == b"host" for name, _ in named):  # HTTP/1.0 requests may lack it, the forwarded HTTP/1.1 request must not
         kept = [(b"host", b"localhost"), *kept]
     if is_upgrade:
         return [*kept, (b"connection", b"Upgrade"), (b"upgrade", dict(named)[b"upgrade"])]
     has_length = length or any(name in (b"content-length", b"transfer-encoding") for name, _ in named)
     return [*kept, (b"connection", b"close"), *([(b"content-length", b"%d" % length)] if has_length else [])]
+
+
+def _trace_headers(traceparent: str, tracestate: str) -> Headers:
+    state = [(b"tracestate", tracestate.encode())] if tracestate else []
+    return [(b"traceparent", traceparent.encode()), *state]
 
 
 def _response_headers(headers: Headers) -> Headers:

@@ -60,6 +60,15 @@ class _PageLimit:
         self._count -= 1
 
 
+class _Pages:
+    """The pages of a server, at whichever of its addresses they are visited."""
+
+    def __init__(self, context: Context) -> None:
+        self.apps = GradioApps(context.dataplane, context.all_models, context.settings.root_path.rstrip("/") + _PREFIX)
+        self.limit = _PageLimit(max(1, context.settings.max_concurrency // 2))
+        context.on_stop.append(self.apps.stop)
+
+
 class GradioProtocol(Protocol):
     """Handler of ``/gradio/<module>`` and everything below it."""
 
@@ -69,9 +78,8 @@ class GradioProtocol(Protocol):
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._apps = GradioApps(context.dataplane, context.settings.root_path.rstrip("/") + _PREFIX)
-        self._limit = _PageLimit(max(1, context.settings.max_concurrency // 2))
-        context.on_stop.append(self._apps.stop)
+        pages = context.shared(_Pages)
+        self._apps, self._limit = pages.apps, pages.limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""

@@ -9,6 +9,7 @@ from hubserve.errors import LoadFailed, ModuleNotFound, Unavailable, Unsupported
 from hubserve.gateway.background import repeat, run_in_background
 from hubserve.gateway.dataplane import DataPlane, ModulePlan, ServedModule
 from hubserve.gateway.instances.app_process import AppProcess
+from hubserve.gateway.visible_models import Models
 from hubserve.paths import tmp_dir
 
 _CHECK_EVERY_S = 1.0
@@ -48,12 +49,14 @@ class GradioApps:
     """App processes of the served modules, one for each page that was visited.
 
     Args:
-        dataplane: the served modules.
+        dataplane: the served modules that the current request may use.
+        all_models: all served modules.
         prefix: of the pages' paths.
     """
 
-    def __init__(self, dataplane: DataPlane, prefix: str) -> None:
+    def __init__(self, dataplane: Models, all_models: DataPlane, prefix: str) -> None:
         self._dataplane = dataplane
+        self._all_models = all_models
         self._prefix = prefix
         self._apps: dict[str, _App] = {}
         self._watch: asyncio.Task[None] | None = None
@@ -104,7 +107,7 @@ class GradioApps:
     async def _end_stale(self) -> None:
         """End the pages of modules that are no longer served, or were replaced by another version."""
         for name, app in [*self._apps.items()]:
-            if all(each is not app.module for each in self._dataplane.versions(name)):
+            if all(each is not app.module for each in self._all_models.versions(name)):
                 app.end()
                 self._apps.pop(name, None)
 

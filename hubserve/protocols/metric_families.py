@@ -49,7 +49,7 @@ def families(context: Context, counts: RequestCounts) -> Iterator[Metric]:
         context: of its protocols.
         counts: of its requests.
     """
-    modules = list(context.dataplane)
+    modules = list(context.all_models)
     yield from _triton(modules)
     yield from _machine()
     yield from _requests(counts)
@@ -110,6 +110,10 @@ def _requests(counts: RequestCounts) -> Iterator[Metric]:
         for (module, protocol), count in list(values.items()):
             family.add_sample(f"{name}_total", {"module": module, "protocol": protocol}, count)
         yield family
+    streams = Metric("hubserve_streams", "Streams of requests over gRPC that have ended, by status", _COUNTER)
+    for status, count in list(counts.streams.items()):
+        streams.add_sample("hubserve_streams_total", {"status": status}, count)
+    yield streams
 
 
 def _modules(modules: list[ServedModule]) -> Iterator[Metric]:
@@ -164,6 +168,7 @@ def _server(context: Context) -> Iterator[Metric]:
     admission, connections, telemetry = context.admission, context.connections, context.telemetry
     yield _single("hubserve_requests_in_progress", "Requests that were admitted and have not ended", _GAUGE, admission.requests)
     yield _single("hubserve_pending_bytes", "Bytes of received bodies and unread responses", _GAUGE, admission.bytes)
+    yield _single("hubserve_open_streams", "Open streams of requests over gRPC", _GAUGE, telemetry.open_streams)
     refused = Metric("hubserve_refused", "Connections and requests that were refused before they were read, by reason", _COUNTER)
     reasons = dict(telemetry.refused)
     if connections is not None:
@@ -176,6 +181,10 @@ def _server(context: Context) -> Iterator[Metric]:
     for result, count in dict(telemetry.handshakes).items():
         handshakes.add_sample("hubserve_tls_handshakes_total", {"result": result}, count)
     yield handshakes
+    spans = Metric("hubserve_trace_spans", "Spans by their fate: exported, failed, or dropped because too many waited", _COUNTER)
+    for fate, count in telemetry.span_counts().items():
+        spans.add_sample("hubserve_trace_spans_total", {"fate": fate}, count)
+    yield spans
     build = Metric("hubserve_build_info", "Version of hubserve and of its Python", _GAUGE)
     build.add_sample(build.name, {"version": __version__, "python": sys.version.partition(" ")[0]}, 1)
     yield build

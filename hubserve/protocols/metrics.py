@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import logging
 import re
 from collections.abc import Iterator
 
@@ -11,14 +12,19 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 from starlette.types import Receive, Scope, Send
 
+from hubserve.access.keys import Need
 from hubserve.net.asgi import respond, respond_options
 from hubserve.net.headers import header
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.metric_families import families
+from hubserve.protocols.model_metrics import ModelFamilies, refresh
+from hubserve.protocols.openapi.document import TEXT, Document, answer, operation
 from hubserve.telemetry.request_counts import RequestCounts
 
-#: the library adds a suffix to the names of all counters, and Triton's have none
-_TRITONS_COUNTER = re.compile(rb"^# (HELP|TYPE) (nv_\w+)_total ", re.MULTILINE)
+log = logging.getLogger("hubserve")
+
+#: the library adds a suffix to the names of all counters, and those of Triton and of its models have none
+_COUNTER = re.compile(rb"^# HELP ((?!hubserve_|process_)[\w:]+)_total (.*)\n# TYPE \1_total counter$", re.MULTILINE)
 _OFF = b"this server serves no metrics here: 'metrics' is false, or 'metrics_port' has another port for them\n"
 
 
@@ -34,6 +40,16 @@ class MetricsProtocol(Protocol):
         self._is_on = context.settings.metrics and (context.settings.metrics_port is None or context.is_mounted)
         self._exposition = context.shared(Exposition) if context.settings.metrics else None
 
+    def describe(self, document: Document) -> None:
+        """See the base class."""
+        if self._exposition is not None and self._is_on:
+            responses = {"200": answer("Prometheus's text format.", {"type": "string"}, TEXT)}
+            document.add("get", "/metrics", operation("metrics", "Metrics for Prometheus", "server", responses), Need.METRICS)
+
+    def need_of(self, scope: Scope) -> Need:  # noqa: ARG002 - it has one path
+        """Return that the key must permit to read metrics."""
+        return Need.METRICS
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if self._exposition is None or not self._is_on:
@@ -42,7 +58,7 @@ class MetricsProtocol(Protocol):
             await self._exposition(scope, receive, send)
 
 
-class Exposition(Collector):
+class Exposition:
     """The metrics of a server as an ASGI application for one path.
 
     Args:
@@ -52,18 +68,11 @@ class Exposition(Collector):
     def __init__(self, context: Context) -> None:
         self._context = context
         self._counts = RequestCounts()
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
-        ProcessCollector(registry=self._registry)
+        self._of_models = ModelFamilies()
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
         context.telemetry.end_listeners.append(self._counts.add)
-
-    def describe(self) -> list[Metric]:
-        """Return nothing: names are known only while modules are served."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        """Yield the families of metrics."""
-        return families(self._context, self._counts)
+        context.telemetry.stream_listeners.append(self._counts.add_stream)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - it reads no body
         """Answer one request."""
@@ -73,11 +82,28 @@ class Exposition(Collector):
         if scope["method"] not in ("GET", "HEAD"):
             await respond(send, 405, b"/metrics takes GET\n", content_type="text/plain", allow="GET, HEAD, OPTIONS")
             return
+        await refresh(self._context.dataplane)
         accepts_gzip = "gzip" in header(scope, b"accept-encoding")
         body = await asyncio.to_thread(self._text, accepts_gzip)  # a thousand models are a megabyte of text
         encoding = {"content_encoding": "gzip"} if accepts_gzip else {}
         await respond(send, 200, body, content_type=CONTENT_TYPE_PLAIN_0_0_4, **encoding)
 
     def _text(self, compress: bool) -> bytes:
-        text = _TRITONS_COUNTER.sub(rb"# \1 \2 ", generate_latest(self._registry))
+        text = generate_latest(_Collected(families(self._context, self._counts))) + generate_latest(self._process)
+        try:
+            text += generate_latest(_Collected(self._of_models.families(self._context.dataplane)))
+        except Exception:  # what modules publish is checked before; nothing of it may hide the server's own state
+            log.exception("the metrics that modules publish cannot be shown")
+        text = _COUNTER.sub(rb"# HELP \1 \2\n# TYPE \1 counter", text)
         return gzip.compress(text, 1) if compress else text
+
+
+class _Collected(Collector):
+    """Families of one moment."""
+
+    def __init__(self, found: Iterator[Metric]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them."""
+        return self._found

@@ -34,8 +34,11 @@ from hubserve.net.headers import header
 from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.arguments import ArgumentReader, BatchKeys
 from hubserve.protocols.base import Context, Protocol
+from hubserve.protocols.browser_links import is_from_browser, lead_to_docs
 from hubserve.protocols.documents import is_small_object
 from hubserve.protocols.forms import apply_form, read_form
+from hubserve.protocols.openapi.document import Document
+from hubserve.protocols.paddlehub_operations import describe_module
 from hubserve.telemetry.request_record import note_error
 from hubserve.types import InferRequest, InferResponse, array_from_bytes, parse_shape
 
@@ -80,6 +83,13 @@ class PaddleHubProtocol(Protocol):
         super().__init__(context)
         self._arguments = ArgumentReader(context.decoders, context.bounds)
 
+    def describe(self, document: Document) -> None:
+        """See the base class."""
+        has_own = self.settings.status_codes == "paddlehub"
+        statuses = [own if has_own else http for _, own, http, _ in _STATUSES]
+        for each in document.modules:
+            describe_module(document, each, statuses, fails_with_200=has_own)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
         name = unquote(scope["path"][len(_PREFIX) :]).strip("/")
@@ -90,6 +100,9 @@ class PaddleHubProtocol(Protocol):
             await respond_options(send, "POST, OPTIONS")
             return
         if scope["method"] != "POST":
+            if self.context.has_pages and is_from_browser(scope):
+                await lead_to_docs(scope, send, name)
+                return
             message = f"{_PREFIX}{name} takes POST, not {scope['method']}"
             await respond(send, 405, _envelope("405", message), allow="POST")
             return

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from hubserve.access.keys import Need
 from hubserve.errors import (
     DeadlineExceeded,
     HubError,
@@ -29,6 +30,9 @@ from hubserve.net.request_body import TooSlow, read_body
 from hubserve.protocols.arguments import ArgumentReader
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.documents import is_small_object
+from hubserve.protocols.openapi.arguments import request_of
+from hubserve.protocols.openapi.document import JSON, TEXT, Document, answer, operation, with_examples
+from hubserve.protocols.openapi.texts import block
 from hubserve.telemetry.request_record import note_error
 from hubserve.types import InferRequest
 
@@ -65,6 +69,21 @@ class TiinferProtocol(Protocol):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._arguments = ArgumentReader(context.decoders, context.bounds)
+
+    def describe(self, document: Document) -> None:
+        """See the base class."""
+        scripts = [each for each in document.modules if each.module.plan.info.kind == KIND]
+        request = request_of(scripts[0].module) if len(scripts) == 1 else None
+        if request is None:
+            return
+        (script,) = scripts
+        content = {JSON: with_examples(request.schema, {"example": ("from the script's serving_example", request.example)})}
+        statuses = [status for _, status in _STATUSES]
+        responses = {"200": answer("What the script returns.", {}), **document.errors("Tiinfer", statuses, {"type": "string"}, TEXT)}
+        description = block(script.module.description.doc)
+        tag = document.tag_of(script)
+        made = operation("inference", f"Ask {script.name}", tag, responses, description=description, content=content)
+        document.add("post", _PATH, made, Need.INFER, script.name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""

@@ -5,9 +5,7 @@ One line is the request, ``{"op": "reload", ...}``; each line of the response is
 """
 
 import asyncio
-import contextlib
 import json
-import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 
 from hubserve.errors import HubError
 from hubserve.paths import conf_dir
+from hubserve.server.listener import bind_private, short_name
 
 Answer = Callable[[dict[str, Any]], AsyncIterator[dict[str, Any]]]
 
@@ -39,13 +38,7 @@ class AdminSocket:
         """Listen, in place of a socket that a killed server left behind."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            with _short_name(self._path) as name:
-                listener.bind(name)
-        finally:
-            os.umask(before)
+        listener = bind_private(self._path)
         listener.listen()
         self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=_LONGEST_LINE_BYTES)
 
@@ -90,7 +83,7 @@ def ask(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_CONNECT_TIMEOUT_S)
         try:
-            with _short_name(path) as name:
+            with short_name(path) as name:
                 connection.connect(name)
         except OSError as error:
             raise HubError(
@@ -112,13 +105,3 @@ def ask(port: int, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _path(port: int) -> Path:
     return conf_dir() / f"serving_{port}.sock"
-
-
-@contextlib.contextmanager
-def _short_name(path: Path) -> Iterator[str]:
-    """Return a name for a path that is never too long for a Unix socket."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

@@ -1,6 +1,5 @@
 """ASGI application: each protocol under its prefixes, and hubserve's own pages."""
 
-import html
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,27 +7,42 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hubserve import __version__
+from hubserve.access.keys import Need
 from hubserve.gateway.dataplane import DataPlane
-from hubserve.net.asgi import respond
+from hubserve.net.asgi import MOUNTED_AT, base_path, respond
+from hubserve.net.key_gate import KeyGate
 from hubserve.net.origin_policy import OriginPolicy
 from hubserve.net.page_headers import with_page_headers
-from hubserve.protocols import Context, covers, create_protocols
+from hubserve.pages.routes import page, routes_for_people
+from hubserve.protocols import Context, Protocol, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.protocols.metrics import Exposition
+from hubserve.server.page_operations import describe_pages
 from hubserve.server.status import server_status
 
 _SLASHES = re.compile("/{2,}")
+
+#: path of hubserve's own page, as in its route -> what it needs its key to permit, on a server with keys; other pages are for admins
+PAGE_NEEDS = {
+    "/": Need.METADATA,
+    "/docs": Need.OPEN,  # it asks for a key itself, to read the description of the server
+    "/docs/{name:path}": Need.OPEN,
+    "/health/live": Need.OPEN,
+    "/health/ready": Need.OPEN,
+    "/status": Need.ADMIN,
+}
 
 
 def build_app(context: Context) -> ASGIApp:
     """Return the application that uvicorn runs."""
     mounted = [(prefix, name, protocol) for name, protocol in create_protocols(context).items() for prefix in protocol.prefixes]
-    own_pages = with_page_headers(_own_pages(context.dataplane, context.admin))
+    pages = own_pages_of(context)
+    own_pages = with_page_headers(_rooted(pages))
+    context.describers.append(describe_pages)
     policy = OriginPolicy(context.settings, context.hosts)
     proxies = context.proxies if context.proxies.are_set else None
 
@@ -40,6 +54,11 @@ def build_app(context: Context) -> ASGIApp:
                     return protocol
         return own_pages
 
+    def need_of(app: ASGIApp, scope: Scope) -> Need:
+        return app.need_of(scope) if isinstance(app, Protocol) else _page_need(pages, scope)
+
+    guarded = KeyGate(context.gate, route, need_of) if context.gate else None
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if proxies and scope["type"] == "http":
             proxies.apply(scope, scope["extensions"]["hubserve"].record)
@@ -47,9 +66,9 @@ def build_app(context: Context) -> ASGIApp:
             _drop_slashes(scope)
         other = policy.check(scope) if scope["type"] == "http" else None
         if other:
-            await other.answer(route(scope), scope, receive, send)
+            await other.answer(guarded or route(scope), scope, receive, send)
         else:
-            await route(scope)(scope, receive, send)
+            await (guarded or route(scope))(scope, receive, send)
 
     return app
 
@@ -78,64 +97,54 @@ def _drop_slashes(scope: Scope) -> None:
         scope["path"] = path
 
 
-def _own_pages(dataplane: DataPlane, admin: AdminSurface) -> Starlette:
-    def json(content: Any, status: int = 200) -> Response:
-        return Response(orjson.dumps(content), status, media_type="application/json")
+def _page_need(pages: Starlette, scope: Scope) -> Need:
+    if scope["type"] != "http":
+        return Need.ADMIN
+    found = next((each for each in pages.routes if each.matches(scope)[0] is not Match.NONE), None)
+    return Need.ANY if found is None else PAGE_NEEDS.get(getattr(found, "path", ""), Need.ADMIN)
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(content), status, media_type="application/json")
+
+
+def own_pages_of(context: Context) -> Starlette:
+    """Return the application of hubserve's own pages."""
+    all_models, admin = context.all_models, context.admin
 
     async def live(_: Request) -> Response:
-        return json({"live": True})
+        return _json({"live": True})
 
     async def ready(_: Request) -> Response:
-        reasons = {module.plan.info.name: module.not_ready_reason for module in dataplane if not module.ready}
-        return json({"ready": not reasons, "not_ready": reasons}, 503 if reasons else 200)
-
-    async def status(request: Request) -> Response:
-        try:
-            admin.check(request.scope)
-        except Forbidden as error:
-            return json({"error": error.message}, 403)
-        return json(server_status(dataplane))
-
-    async def index(request: Request) -> Response:
-        root = html.escape(request.scope.get("root_path", ""))
-        rows = "".join(_row(module.status(), root) for module in dataplane)
-        return HTMLResponse(_PAGE.format(version=__version__, rows=rows, root=root))
+        reasons = {module.plan.info.name: module.not_ready_reason for module in all_models if not module.ready}
+        shown = {} if context.gate else reasons  # this page needs no key
+        return _json({"ready": not reasons, "not_ready": shown}, 503 if reasons else 200)
 
     return Starlette(
         routes=[
-            _page("/", index, "GET", "HEAD", "POST"),
-            _page("/health/live", live),
-            _page("/health/ready", ready),
-            _page("/status", status),
+            page("/health/live", live),
+            page("/health/ready", ready),
+            *([page("/status", _status_page(all_models, admin))] if admin else []),
+            *routes_for_people(context),
         ]
     )
 
 
-def _page(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: str) -> Route:
-    allowed = [*(methods or ("GET", "HEAD")), "OPTIONS"]
+def _rooted(pages: Starlette) -> ASGIApp:
+    async def own_pages(scope: Scope, receive: Receive, send: Send) -> None:
+        if base := base_path(scope):  # Starlette would cut root_path off from a path that begins with the same again
+            scope = {**scope, "root_path": "", MOUNTED_AT: base}
+        await pages(scope, receive, send)
 
-    async def page(request: Request) -> Response:
-        if request.method == "OPTIONS":
-            return HTMLResponse("", headers={"Allow": ", ".join(allowed)})
-        return await answer(request)
-
-    return Route(path, page, methods=allowed)
+    return own_pages
 
 
-def _row(status: dict[str, Any], root: str) -> str:
-    name = html.escape(status["name"])
-    state = "ready" if status["ready"] else html.escape(status["reason"])
-    faces = html.escape(", ".join(status["faces"]))
-    return (
-        f"<tr><td>{name}</td><td>{html.escape(status['version'])}</td><td>{state}</td><td>{faces}</td><td>{root}/predict/{name}</td></tr>"
-    )
+def _status_page(dataplane: DataPlane, admin: AdminSurface) -> Callable[[Request], Awaitable[Response]]:
+    async def status(request: Request) -> Response:
+        try:
+            admin.check(request.scope)
+        except Forbidden as error:
+            return _json({"error": error.message}, 403)
+        return _json(server_status(dataplane))
 
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>hubserve</title>
-<style>body{{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}}
-table{{border-collapse:collapse;width:100%}}td,th{{border-bottom:1px solid #ccc;padding:.3rem .6rem;text-align:left}}</style></head>
-<body><h1>hubserve {version}</h1>
-<table><tr><th>module</th><th>version</th><th>state</th><th>takes</th><th>POST to</th></tr>{rows}</table>
-<p><a href="{root}/status">status</a> <a href="{root}/health/ready">health</a> <a href="{root}/metrics">metrics</a></p></body></html>
-"""
+    return status

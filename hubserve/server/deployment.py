@@ -216,4 +216,6 @@ def _instance_spec(
         address=module.addresses[index] if module.addresses else "",
         token_file=module.token_file,
         nan=settings.nan,
+        version=resolved.info.version,
+        number=index,
     )

@@ -24,7 +24,7 @@ async def load_modules(dataplane: DataPlane, address: str, *, may_all_fail: bool
     await dataplane.start()
     failed = [module for module in dataplane if module.load_error]
     for module in failed:  # logged first, as the server may end because of it
-        log.error("module '%s' is not served: %s", module.plan.info.name, module.load_error)
+        log.error("module '%s' is not served: %s", module.plan.info.name, module.load_error, extra=_fields(module))
     if failed and len(failed) == len(list(dataplane)):
         if may_all_fail:
             log.error("no model is loaded; the server stays up, and is not ready. The index of models has the reason of each")
@@ -49,4 +49,9 @@ def note_loaded(module: ServedModule) -> None:
     if module.plan.folder:
         note_engine(module.plan.info, module.plan.folder, engine)
     for warning in (engine or {}).get("warnings", ()):
-        log.warning("module '%s': %s", module.plan.info.name, warning)
+        log.warning("module '%s': %s", module.plan.info.name, warning, extra=_fields(module))
+
+
+def _fields(module: ServedModule) -> dict[str, str]:
+    """Return by which lines of the log name a module."""
+    return {"module_name": module.plan.info.name, "version": module.plan.info.version}

@@ -49,6 +49,7 @@ def set_up_access_log(context: Context) -> None:
     access_log = AccessLog(form, writer)
     context.telemetry.wants_marks = context.telemetry.wants_ids = True
     context.telemetry.end_listeners.append(access_log)
+    context.telemetry.stream_listeners.append(access_log)
     context.on_close.append(access_log.close)
 
 

@@ -35,6 +35,7 @@ class ServerTls:
     Attributes:
         http: of the HTTP port, which gRPC may share; None if it is not encrypted.
         grpc: of gRPC's own port; None if it has none, or is not encrypted.
+        admin: of the port of the admin surface, with the files of HTTP; None if it has none, or is not encrypted.
 
     Raises:
         ConfigError: a file cannot be used.
@@ -45,7 +46,6 @@ class ServerTls:
             if not files.certificate:
                 return None
             contexts = ReloadingContext(files, alpn=alpn)
-            _warn(files)
             return TlsListener(contexts, limit, settings.client_timeout_s, telemetry.handshakes)
 
         own_grpc = settings.grpc_port is not None and not settings.has_one_port
@@ -53,6 +53,11 @@ class ServerTls:
         grpc = TlsFiles(settings.grpc_tls_cert, settings.grpc_tls_key, settings.grpc_tls_client_ca)
         self.http = listener(http, _HTTP if settings.has_one_port else _HTTP[:1])
         self.grpc = listener(grpc, _GRPC) if own_grpc else None
+        has_admin_port = settings.admin_port is not None
+        self.admin = listener(http, _HTTP if settings.grpc_port is not None else _HTTP[:1]) if has_admin_port else None
+        for each in (self.http, self.grpc):
+            if each:
+                _warn(each.contexts.files)
         self._failed: dict[TlsFiles, str] = {}
         self._task: asyncio.Task[None] | None = None
         if self.http and own_grpc and not self.grpc:
@@ -86,7 +91,7 @@ class ServerTls:
             raise ConfigError(f"the last good certificate stays in use: {errors[0]}")
 
     def _listeners(self) -> Iterator[TlsListener]:
-        return (each for each in (self.http, self.grpc) if each)
+        return (each for each in (self.admin, self.http, self.grpc) if each)
 
     async def _follow(self) -> None:
         while True:
@@ -108,7 +113,7 @@ class ServerTls:
                 log.warning("the last good certificate stays in use, and the new files are tried again: %s", error.message)
             return error.message
         self._failed.pop(files, None)
-        if is_new:
+        if is_new and not (self.admin and contexts is self.admin.contexts):  # its files are those of HTTP
             log.info("new connections use the changed certificate '%s'", files.certificate)
             _warn(files)
         return ""

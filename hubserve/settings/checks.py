@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from urllib.parse import urlsplit
 
 from hubserve.errors import ConfigError
 from hubserve.settings.server import ServerSettings
@@ -11,6 +12,8 @@ UNIX_SOCKET = "unix"
 
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
 _HOST = re.compile(r"\*|(\*\.)?[A-Za-z0-9_.-]+")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _ORIGIN = re.compile(r"\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^/\s?#@*]+")
 
 
@@ -42,6 +45,10 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
     _check_tls(settings, origin)
     _check_names(settings, origin)
     _check_proxies(settings, origin)
+    if settings.has_own_admin and settings.admin == "off":
+        key = "admin_socket" if settings.admin_socket else "admin_port"
+        raise ConfigError(f"{origin}: '{key}' is set, and admin is 'off', which closes the admin surface there, too; leave one of them out")
+    _check_traces(settings, origin)
     if settings.load_model and settings.model_control != "explicit":
         raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
     if settings.model_control != "none" and not settings.model_store:
@@ -88,6 +95,25 @@ def _check_tls(settings: ServerSettings, origin: str) -> None:
             f"{origin}: 'grpc_port' and 'port' are both {settings.port}, where 'tls_cert' counts for both, but 'grpc_tls_cert' is set; "
             "give gRPC a port of its own, or set 'tls_cert' instead"
         )
+
+
+def _check_traces(settings: ServerSettings, origin: str) -> None:
+    if settings.trace_endpoint:
+        try:
+            parts = urlsplit(settings.trace_endpoint)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ConfigError(f"{origin}: trace_endpoint must be the address of a collector, such as 'http://localhost:4318'")
+        if parts.username is not None:
+            raise ConfigError(f"{origin}: trace_endpoint has a password in it, which logs would show; send it by trace_headers")
+    for name, value in settings.trace_headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise ConfigError(
+                f"{origin}: trace_headers has a header that cannot be sent: {name[:40]!r}. Names have letters, digits and hyphens, values "
+                "printable ASCII characters"
+            )
 
 
 def _check_names(settings: ServerSettings, origin: str) -> None:

@@ -36,4 +36,17 @@ class ObservabilitySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     ``status``. ``http``: 404 for unknown modules, 400 for wrong input, 500 for failures of modules, 503 for modules that cannot be
     loaded, so that load balancers and ``curl -f`` see them."""
     trace_dir: str = ""
-    """Folder for request traces that clients may turn on. Not set: tracing is not allowed."""
+    """Folder for request traces that clients may turn on. Not set: tracing to files is not allowed."""
+    trace_endpoint: str = ""
+    """Address of an OpenTelemetry collector that gets the spans of requests (OTLP), such as ``http://localhost:4318``, or
+    ``http://localhost:4317`` with ``trace_protocol`` ``grpc``. Not set: that of ``OTEL_EXPORTER_OTLP_ENDPOINT``; without either, none
+    are made."""
+    trace_protocol: Literal["http", "grpc"] | None = None
+    """Protocol of that endpoint. Default: that of ``OTEL_EXPORTER_OTLP_PROTOCOL``, or else ``http``."""
+    trace_ratio: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    """Share of the requests that are traced, from 0 to 1, for those whose clients do not decide it by a ``traceparent``. Default: that of
+    ``OTEL_TRACES_SAMPLER``, or else 1."""
+    trace_service_name: str = ""
+    """Name of this server in its traces. Default: that of ``OTEL_SERVICE_NAME``, or else ``hubserve``."""
+    trace_headers: dict[str, str] = {}
+    """Headers for the endpoint, such as ``{"authorization": "Bearer ..."}``; they are never logged."""

@@ -20,8 +20,8 @@ from hubserve.settings.server import ServerSettings
 
 log = logging.getLogger("hubserve")
 
-#: settings that name a file
-_FILES = (*TLS_FILES, "access_log_file", "log_file")
+#: settings that name a file or a socket
+_FILES = (*TLS_FILES, "access_keys", "access_log_file", "log_file", "admin_socket")
 
 
 def log_note(text: str) -> None:

@@ -30,6 +30,7 @@ def fields_of(record: RequestRecord, ended: float) -> dict[str, Any]:
         "time": utc_time(ended),
         "request_id": record.identify(),
         "client": record.peer[:_LONGEST],
+        "key": record.access.name if record.access else "",
         "protocol": record.protocol,
         "method": record.method,
         "path": record.path.partition("?")[0][:_LONGEST],
@@ -62,7 +63,7 @@ def text_line(record: RequestRecord, ended: float) -> bytes:
     return (
         f"{shown['time']} {shown['client']} {shown['protocol']} {shown['method']} {shown['path']} {shown['status']} {module} "
         f"error={shown['error']} ms={shown['ms']} queue_ms={shown['queue_ms']} compute_ms={shown['compute_ms']} "
-        f"bytes_in={shown['bytes_in']} bytes_out={shown['bytes_out']} request_id={shown['request_id']}\n"
+        f"bytes_in={shown['bytes_in']} bytes_out={shown['bytes_out']} key={shown['key']} request_id={shown['request_id']}\n"
     ).encode("utf-8", "backslashreplace")
 
 

@@ -45,8 +45,10 @@ def request_id_of(record: logging.LogRecord) -> str:
 
 def prefix_of(record: logging.LogRecord) -> str:
     """Return what a line of text begins with: the module, its version and instance, and the requests."""
-    request_id, module = request_id_of(record), getattr(record, "module_name", "")
-    words = " ".join(filter(None, (module, getattr(record, "version", ""), getattr(record, "instance", ""))))
+    request_id = request_id_of(record)
+    module, version, instance = (getattr(record, each, "") for each in _CONTEXT[:3])
+    words = f"{module}@{version}" if version else module
+    words += f" #{instance}" if instance else ""
     return (f"[{escaped(words)}] " if words else "") + (f"[request {request_id}] " if request_id else "")
 
 

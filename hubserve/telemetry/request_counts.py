@@ -13,6 +13,7 @@ class RequestCounts:
         requests: (module, version, protocol, status, error) to the number of requests.
         durations: (module, protocol) to the seconds of its requests.
         received_bytes, sent_bytes: (module, protocol) to the bytes of bodies.
+        streams: status to the number of streams of requests that have ended.
     """
 
     def __init__(self) -> None:
@@ -20,6 +21,7 @@ class RequestCounts:
         self.durations: dict[tuple[str, str], Histogram] = {}
         self.received_bytes: Counter[tuple[str, str]] = Counter()
         self.sent_bytes: Counter[tuple[str, str]] = Counter()
+        self.streams: Counter[str] = Counter()
 
     def add(self, record: RequestRecord) -> None:
         """Count one request that has ended."""
@@ -32,3 +34,7 @@ class RequestCounts:
         durations.add(record.ended_at - record.started_at)
         self.received_bytes[place] += record.received_bytes
         self.sent_bytes[place] += record.sent_bytes
+
+    def add_stream(self, record: RequestRecord) -> None:
+        """Count one stream of requests that has ended."""
+        self.streams[str(record.status)] += 1

@@ -5,7 +5,9 @@ import re
 from contextvars import ContextVar
 from itertools import count
 
+from hubserve.access.gate import Grant
 from hubserve.errors import HubError
+from hubserve.telemetry.spans import RequestTrace
 
 _ID = re.compile(r"[!-~]{1,128}")
 _counter = count(1)
@@ -19,7 +21,7 @@ class RequestRecord:
 
     Attributes:
         protocol: name of the protocol, as in the table of protocols; ``grpc`` for gRPC; "" if no protocol answered.
-        method: HTTP's, or ``CALL`` for gRPC.
+        method: HTTP's, or ``CALL`` for gRPC; ``STREAM`` for a gRPC stream whose requests have records of their own.
         path: that was requested, without the query.
         peer: the client's address without the port; "" if unknown.
         client_certificate: the subject of the client's certificate, such as ``CN=alice,O=Example``; "" for none.
@@ -30,8 +32,11 @@ class RequestRecord:
         error: code of the :class:`hubserve.errors.HubError` that was answered; "" for none.
         message: of that error.
         request_id: that the client sent, or that was made for it; "" until :meth:`identify` is called.
+        access: what the client's key permits; None where the server has no keys, and before the key is checked.
         marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
             for them.
+        trace: its trace; None if it is not traced.
+        trace_is_decided: whether the client has said, by a ``traceparent``, whether it is traced.
     """
 
     protocol = ""
@@ -48,10 +53,27 @@ class RequestRecord:
     error = ""
     message = ""
     request_id = ""
+    access: Grant | None = None
     marks: dict[str, int] | None = None
+    trace: RequestTrace | None = None
+    trace_is_decided = False
 
     def __init__(self, started_at: float) -> None:
         self.started_at = started_at
+
+    def within(self, started_at: float, number: int) -> "RequestRecord":
+        """Return the record of a request that came within this one, which is a stream: of the same client, with an id of its own.
+
+        Args:
+            started_at: when it had come.
+            number: of the request within the stream, from 1; added to the stream's id if it has one.
+        """
+        record = RequestRecord(started_at)
+        record.protocol, record.method, record.path, record.peer = self.protocol, "CALL", self.path, self.peer
+        record.client_certificate, record.access = self.client_certificate, self.access
+        if self.request_id:
+            record.request_id = f"{self.request_id}.{number}"
+        return record
 
     def accept_id(self, sent: str) -> None:
         """Take the id that a client sent; one that is too long, or has other characters than printable ASCII, is replaced."""

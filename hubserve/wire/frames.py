@@ -12,10 +12,12 @@ buffer in the shared arena (:mod:`hubserve.wire.arena`); the rest of the header 
 op           direction         content
 ===========  ================  ======================================================================================
 ``load``     to the instance   ``kind``, ``folder``, ``import_name``, ``init_args``, ``defaults``, ``max_batch_size``, ``measure``,
-                               ``decode_ahead``, ``extra_inputs``, ``warm_up``, ``nan``
+                               ``decode_ahead``, ``extra_inputs``, ``warm_up``, ``nan``, ``compute_timeout_s``, ``shown_as``: the instance,
+                               in a log
 ``loaded``   to the gateway    ``description``, ``times``: items and seconds of the calls of the warm-up
 ``infer``    to the instance   ``calls``, each with an ``interface``, or ``merged`` (see :mod:`hubserve.instance.frame_calls`);
-                               ``call_sizes``, ``once``: a call that fails is not computed again
+                               ``call_sizes``, ``once``: a call that fails is not computed again; ``requests``: for whom (see
+                               :mod:`hubserve.wire.current_requests`); ``mark_output``: mark the output of native code
 ``results``  to the gateway    ``results``, one per call, in order; ``times``, ``took_s``, ``calls_s``, ``prepare_s``,
                                ``out_of_memory``
 ``ping``     to the instance

@@ -378,3 +378,16 @@ def test_a_listener_that_cannot_be_started_says_why(tmp_path: Path, options: lis
     done = subprocess.run(command, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0
     assert says in done.stderr
+
+
+def test_the_output_of_a_module_elsewhere_names_it_and_its_requests(start: Start, tmp_path: Path) -> None:
+    with listener(tmp_path) as found:
+        server = start({"talkative": {**toy("talkative"), "addresses": [found.address], "token_file": str(found.token_file)}})
+        assert "INFO [talkative@1.2.3#0] constructed\n" in found.says("constructed")
+        for how in ("print", "log"):
+            server.predict("talkative", json={"how": how, "text": f"{how} elsewhere"}, headers={"X-Request-Id": "mine-1"})
+        assert "INFO [talkative@1.2.3#0] [request mine-1] print elsewhere\n" in found.says("print elsewhere")
+        assert "ERROR [talkative@1.2.3#0] [request mine-1] log elsewhere\n" in found.says("log elsewhere")
+        server.predict("talkative", json={"how": "crash", "text": "the last words"})
+        assert "[talkative@1.2.3#0]" in found.says("Fatal Python error: Segmentation fault")
+        assert "the last words" in found.says("the last words")

@@ -62,6 +62,9 @@ def test_a_store_in_a_bucket_is_followed(s3: S3, uploaded: Callable[..., str], s
     wait_for(lambda: np.array_equal(compute(client, "double"), X * 7))
     assert "the remote model stores answer again" in server.log.read_text()
     assert server.log.read_text().count("Could not connect") == 1
+    s3.delete(tmp_path.name)
+    wait_for(lambda: "double" not in states(client))
+    assert "lists no files any more" in server.log.read_text()
     written = texts_below(home, server.log)
     assert SECRET not in written
     assert KEY not in written

@@ -35,9 +35,11 @@ def config(request: pytest.FixtureRequest, tmp_path: Path, home: Path) -> Path:
         "grpc_port": 8002,
     }
     if request.param == "guarded":
-        for name in ("cert.pem", "key.pem", "ca.pem"):
+        for name in ("cert.pem", "key.pem", "ca.pem", "keys.json"):
             (tmp_path / name).write_text("PEM")
         settings |= {"tls_cert": "cert.pem", "tls_key": "key.pem", "tls_client_ca": "ca.pem", "metrics_port": 8003, "grpc_port": 8001}
+        settings |= {"access_keys": "keys.json", "admin_socket": "admin.sock", "trace_endpoint": "http://127.0.0.1:4318"}
+        settings |= {"trace_headers": {"authorization": "Bearer x"}}
         settings |= {"use_gpu": True, "gpu": "0,1", "drain_timeout_s": 90}
     path = tmp_path / "config.json"
     path.write_text(json.dumps(settings))
@@ -126,7 +128,7 @@ def test_the_unit_is_what_systemd_reads_and_exposes_little(config: Path, tmp_pat
     texts = rendered("systemd", config)
     unit = tmp_path / "hubserve.service"
     # programs of the unit are looked up on this machine
-    unit.write_text(texts["hubserve.service"].replace("/opt/hubserve/bin/hub", "/bin/true").replace("User=hubserve", "User=root"))
+    unit.write_text(texts["hubserve.service"].replace("/opt/hubserve/current/bin/hub", "/bin/true").replace("User=hubserve", "User=root"))
     done = subprocess.run([analyze, "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False)
     assert (done.returncode, [line for line in done.stderr.splitlines() if "hubserve" in line]) == (0, [])
     unit.write_text(texts["hubserve.service"])

@@ -64,6 +64,15 @@ def test_the_wheel_serves_in_an_empty_environment(server: str, programs: Path) -
     assert requests.post(server + "/predict/doubler", json={"numbers": [4]}, timeout=10).json()["results"] == [8]
 
 
+def test_the_wheel_has_the_pages_and_the_licences_of_what_they_include(wheel: Path, server: str) -> None:
+    with zipfile.ZipFile(wheel) as built:
+        names = built.namelist()
+    for name in ("LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"):
+        assert any(each.endswith(f".dist-info/licenses/hubserve/pages/swagger_ui/{name}") for each in names), names
+    for path in ("/", "/docs", "/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css", "/docs/initializer.js", "/docs/front.css"):
+        assert requests.get(server + path, timeout=10).status_code == 200, path
+
+
 def test_an_export_from_an_installed_wheel_has_the_same_files(wheel: Path, programs: Path, tmp_path: Path) -> None:
     config = {"modules_info": {"doubler": {"init_args": {"directory": str(MODULES / "doubler")}}}}
     (tmp_path / "config.json").write_text(json.dumps(config))

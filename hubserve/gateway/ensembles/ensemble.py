@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, cast
 
 from hubserve.errors import HubError, InvalidInput, LoadFailed, ModuleNotFound
+from hubserve.gateway.call_trace import CallTrace, traced_call
 from hubserve.gateway.deadlock_detection import DeadlockDetector
 from hubserve.gateway.ensembles.flow import EnsembleFlow, ModelFacts, State, needed_steps
 from hubserve.gateway.ensembles.plan import EnsemblePlan, EnsembleStep, unordered_pair
@@ -165,7 +166,8 @@ class ServedEnsemble(ServedModule):
         self.statistics.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
-            answer = await self._answer(request)
+            with self._traced() as traced:
+                answer = await self._answer(request, traced)
         except HubError as error:
             self.statistics.failures += 1
             self.statistics.add_failure(error)
@@ -176,8 +178,8 @@ class ServedEnsemble(ServedModule):
         finally:
             tally.add(time.monotonic() - came_at)
 
-    async def _answer(self, request: InferRequest) -> InferResponse:
-        flow, wanted, state = self._begin(request)
+    async def _answer(self, request: InferRequest, traced: CallTrace | None) -> InferResponse:
+        flow, wanted, state = self._begin(request, traced)
         return await flow.answer(state, wanted)
 
     async def stream(self, request: InferRequest) -> AsyncIterator[InferResponse]:
@@ -189,10 +191,12 @@ class ServedEnsemble(ServedModule):
         self.statistics.requests += 1
         came_at, tally = time.monotonic(), self.statistics.fail
         try:
-            flow, wanted, state = self._begin(request)
-            async with aclosing(cast("AsyncGenerator[InferResponse]", self.statistics.streamed(flow.answers(state, wanted)))) as responses:
-                async for response in responses:
-                    yield response
+            with self._traced() as traced:
+                flow, wanted, state = self._begin(request, traced)
+                counted = cast("AsyncGenerator[InferResponse]", self.statistics.streamed(flow.answers(state, wanted)))
+                async with aclosing(counted) as responses:
+                    async for response in responses:
+                        yield response
         except HubError as error:
             self.statistics.failures += 1
             self.statistics.add_failure(error)
@@ -202,13 +206,23 @@ class ServedEnsemble(ServedModule):
         finally:
             tally.add(time.monotonic() - came_at)
 
-    def _begin(self, request: InferRequest) -> tuple[EnsembleFlow, list[str], State]:
+    def _traced(self) -> AbstractContextManager[CallTrace | None]:
+        return traced_call(self.plan.info.name, self.plan.info.version)
+
+    def _begin(self, request: InferRequest, traced: CallTrace | None) -> tuple[EnsembleFlow, list[str], State]:
         """Check a request; returns its flow, the requested outputs, and the initial state."""
         if request.tensors is None or request.wants_json:
             raise unsupported_interface(self.name, self.description, Interface.JSON if request.pictures is None else Interface.PICTURE)
         check_tensors(self.plan.info.name, self.description, request.tensors)
         wanted = [each for each in self._ensemble.outputs if request.outputs is None or each in request.outputs]
-        flow = EnsembleFlow(self.plan.info.name, self._ensemble.inputs, request, self._served.infer, self._served.stream)
+        flow = EnsembleFlow(
+            self.plan.info.name,
+            self._ensemble.inputs,
+            request,
+            self._served.infer,
+            self._served.stream,
+            traced.context.span_id if traced else 0,
+        )
         return flow, wanted, flow.start(needed_steps(self._ensemble.steps, wanted, self._facts))
 
     def _facts(self, step: EnsembleStep) -> ModelFacts:

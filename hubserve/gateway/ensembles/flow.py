@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from hubserve.errors import HubError, InvalidInput, ModuleFailed
+from hubserve.gateway.call_trace import PARENT
 from hubserve.gateway.ensembles.plan import EnsembleStep
 from hubserve.types import InferRequest, InferResponse
 
@@ -106,6 +107,7 @@ class EnsembleFlow:
         inputs: the names of the ensemble's own inputs.
         request: of the client, checked.
         infer, stream: answer requests to models.
+        span_id: of the span below which the models are traced; 0 for none.
     """
 
     def __init__(
@@ -115,12 +117,14 @@ class EnsembleFlow:
         request: InferRequest,
         infer: Callable[[InferRequest], Awaitable[InferResponse]],
         stream: Callable[[InferRequest], AsyncIterator[InferResponse]],
+        span_id: int = 0,
     ) -> None:
         self._name = name
         self._inputs = inputs
         self._request = request
         self._infer = infer
         self._stream = stream
+        self._span_id = span_id
 
     def start(self, needed: Sequence[NeededStep]) -> State:
         """Return the initial state of an answer."""
@@ -208,12 +212,14 @@ class EnsembleFlow:
         )
 
     async def _run(self, step: EnsembleStep, request: InferRequest) -> InferResponse:
+        PARENT.set(self._span_id)  # in a task of its own
         try:
             return await self._infer(request)
         except HubError as error:
             raise self._located(step, error) from None
 
     async def _responses(self, step: EnsembleStep, request: InferRequest) -> AsyncGenerator[InferResponse]:
+        PARENT.set(self._span_id)  # in the task that iterates, which asks no other module
         try:
             async with aclosing(cast("AsyncGenerator[InferResponse]", self._stream(request))) as responses:
                 async for response in responses:

@@ -5,13 +5,16 @@ import contextlib
 import json
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hubserve.errors import LoadFailed, from_wire
 from hubserve.gateway.instances.descriptor_reserve import RESERVE
 from hubserve.gateway.instances.exit_watch import ExitWatch
+from hubserve.gateway.instances.frame_records import FrameRecords
 from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.module_output import ModuleOutput
 from hubserve.registry.instance_command import instance_command
 
 
@@ -36,6 +39,7 @@ class AppProcess:
         self._root_path = root_path
         self._child: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
+        self._output: ModuleOutput | None = None
 
     async def start(self) -> None:
         """Start the process, load the module, and wait until the page listens.
@@ -48,6 +52,8 @@ class AppProcess:
             self._scratch.mkdir(parents=True, exist_ok=True)
             RESERVE.fill()
             self._child, self._sock = RESERVE.spend_on(self._spawn)
+            if self._output:
+                self._output.start()
             ExitWatch(self._child, self._on_exit)
             answer = await asyncio.wait_for(self._ask(self._sock), limit_s)
         except asyncio.TimeoutError:
@@ -66,12 +72,24 @@ class AppProcess:
 
     def _spawn(self) -> "tuple[subprocess.Popen[bytes], socket.socket]":
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        output = None
         try:
-            command = instance_command("--app-fd", str(theirs.fileno()), python=self._spec.python)
+            output = ModuleOutput(replace(self._spec, number="page"), FrameRecords())
+            command = instance_command("--mark-output", "--app-fd", str(theirs.fileno()), python=self._spec.python)
             environ = self._spec.full_environ()
-            child = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environ, stdin=subprocess.DEVNULL)
+            child = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output.writing_fd,
+                stderr=output.writing_fd,
+            )
+            self._output = output
         except BaseException:
             ours.close()
+            if output:
+                output.close()
             raise
         finally:
             theirs.close()
@@ -94,6 +112,8 @@ class AppProcess:
 
     def _on_exit(self) -> None:
         self.is_dead = True
+        if self._output:
+            self._output.finish()
 
     def stop(self) -> None:
         """End the process at once, with the requests that it is answering."""

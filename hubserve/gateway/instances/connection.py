@@ -117,7 +117,7 @@ class Connection(FrameProtocol):
             try:
                 answered(error)
             except Exception:  # one failing callback must not keep the others from being notified
-                log.exception("an unexpected error while a request of an ended instance was failed")
+                log.exception("an unexpected error while a request of an ended instance was failed", extra=self.log_fields)
             error = NotComputed(error.message)
 
     # --- asyncio's protocol ---

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-#: for one instance: two socket pairs, its memory twice, pipes and the null device of its start, and the process itself
-_RESERVED = 16
+#: for one instance: two socket pairs, its memory twice, the pipe of its output, pipes and the null device of its start, and the process
+_RESERVED = 18
 
 
 class Reserve:

@@ -8,10 +8,13 @@ from functools import partial
 from typing import Any
 
 from hubserve.errors import HubError, InstanceDied
+from hubserve.gateway.instances.batch_trace import BatchTrace, begin_batch
 from hubserve.gateway.instances.connection import NotComputed
+from hubserve.gateway.instances.frame_records import ids_of
 from hubserve.gateway.instances.instance import BROKEN, Instance
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
 from hubserve.gateway.instances.raw_requests import encode_raw_batch
+from hubserve.gateway.instances.request_references import described_requests
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.concurrency import SHARED_FROM
@@ -66,6 +69,9 @@ class InstanceDispatcher:
         self._total_s = 0.0  # computing time of all instances when this one began with its batch
         self._instance = instance
         self._channel = instance.side_channel
+        self._output = instance.output
+        self._frames = instance.frames
+        self._log_fields = instance.spec.log_fields()
         if self._channel:
             self._channel.on_rescheduled = lambda work: batcher.requeue([work])
         self._batcher = batcher
@@ -104,6 +110,12 @@ class InstanceDispatcher:
                 header["call_sizes"] = call_sizes
             if batch[0].once:
                 header["once"] = True
+            traced = begin_batch(batch, self._instance)
+            requests = described_requests(batch)
+            if requests:
+                header["requests"] = requests
+            if self._output is not None and self._output.is_unmarked:
+                header["mark_output"] = True
             keys = [call["key"] for call in header["calls"]] if self._channel else []
         except Exception:
             self._fail_unsent(batch)
@@ -114,8 +126,9 @@ class InstanceDispatcher:
             self._total_s = self._latencies.concurrency.begin(now)
         self.given += 1
         self.in_flight += 1
+        self._frames.begin([work.record for work in batch])
         try:
-            self._instance.infer(header, buffers, partial(self._answered, batch, keys))
+            self._instance.infer(header, buffers, partial(self._answered, batch, keys, traced))
         except Exception:
             self._fail_unsent(batch)
 
@@ -125,12 +138,16 @@ class InstanceDispatcher:
 
     def _fail_unsent(self, batch: list[QueuedRequest]) -> None:
         """Fail a batch that could not be sent, so that its requests do not wait for ever."""
-        log.exception("an unexpected error while a batch was given to an instance")
+        log.exception("an unexpected error while a batch was given to an instance", extra=self._about(batch))
         self.retired = True
         self._instance.end("could not be given a batch")
         _fail(batch, HubError("the server failed; see the server log"))
 
-    def _answered(self, batch: list[QueuedRequest], keys: list[int], answer: Frame | InstanceDied) -> None:
+    def _about(self, batch: list[QueuedRequest]) -> dict[str, str]:
+        """Return by which lines of the log name the instance and the requests of a batch."""
+        return {**self._log_fields, "request_id": ids_of([work.record for work in batch])}
+
+    def _answered(self, batch: list[QueuedRequest], keys: list[int], traced: BatchTrace | None, answer: Frame | InstanceDied) -> None:
         self.in_flight -= 1
         now = time.monotonic()
         given_at = self._given_at.popleft()
@@ -147,13 +164,13 @@ class InstanceDispatcher:
         # a rise counts at once, a fall gradually
         self._usual_s = max(took_s, 0.9 * self._usual_s + 0.1 * took_s)
         if isinstance(answer, InstanceDied):
-            self._retry(batch, keys, answer)
+            self._retry(batch, keys, answer, traced)
             return
         try:
             outcomes = _outcomes(batch, answer)
         except WireError as error:  # the connection ends the instance for it
             self.retired = True
-            self._retry(batch, keys, self._instance.death(BROKEN + error.message))
+            self._retry(batch, keys, self._instance.death(BROKEN + error.message), traced)
             raise
         self._note_answer(answer)
         try:
@@ -164,15 +181,17 @@ class InstanceDispatcher:
                 self._channel.executing.difference_update(keys)
             self._batcher.on_batch_done(self)  # first: the instance must not wait for the resolving of all requests
         except Exception:  # the requests are resolved in any case
-            log.exception("an unexpected error while a batch was answered")
+            log.exception("an unexpected error while a batch was answered", extra=self._about(batch))
         if self._channel:
             for work, key, outcome in zip(batch, keys, outcomes, strict=True):
                 self._channel.on_frame_answered(work, key, outcome)
         else:
             for work, outcome in zip(batch, outcomes, strict=True):
                 if outcome is not None:
-                    resolve(work, outcome)
+                    resolve(work, outcome, self._log_fields)
         self._count(batch, answer.header, begun_at, busy_s)
+        if traced is not None:
+            traced.answered(answer.header, begun_at, busy_s)
 
     def _note_answer(self, _: Frame) -> None:
         self.has_answered = True
@@ -180,8 +199,10 @@ class InstanceDispatcher:
     def _count(self, batch: list[QueuedRequest], header: dict[str, Any], begun_at: float, busy_s: float) -> None:
         self._statistics.add_batch(batch, header, begun_at, busy_s)
 
-    def _retry(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied) -> None:
+    def _retry(self, batch: list[QueuedRequest], keys: list[int], died: InstanceDied, traced: BatchTrace | None) -> None:
         """Requeue the requests of an instance that died, or fail those that may not be retried."""
+        if traced is not None:
+            traced.failed(died.message)
         merged = len(batch) > 1
         if self._channel:  # except those that the instance has answered or handed back already
             batch = [work for work, key in zip(batch, keys, strict=False) if self._channel.forget(key)]
@@ -189,7 +210,7 @@ class InstanceDispatcher:
         try:
             self._batcher.requeue(again)
         except Exception:
-            log.exception("an unexpected error while requests of an instance that died were requeued")
+            log.exception("an unexpected error while requests of an instance that died were requeued", extra=self._about(batch))
             _fail(again, died)
 
     def _learn(self, batch: list[QueuedRequest], header: dict[str, Any], busy_s: float, shared: bool) -> None:

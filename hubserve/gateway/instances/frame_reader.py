@@ -31,10 +31,12 @@ class FrameProtocol(asyncio.BufferedProtocol):
 
     Attributes:
         heard_at: when something was last received, on the clock of ``time.monotonic``.
+        log_fields: by which lines of the log name the instance.
     """
 
     def __init__(self, arena: Arena | None, on_broken: Callable[[str], None]) -> None:
         self.heard_at = time.monotonic()
+        self.log_fields: dict[str, str] = {}
         self._arena = arena
         self._on_broken = on_broken
         self._transport: asyncio.Transport | None = None
@@ -86,7 +88,7 @@ class FrameProtocol(asyncio.BufferedProtocol):
         except MemoryError:
             self.break_off("a frame is larger than the gateway's memory")
         except Exception:
-            log.exception("an unexpected error while a frame of an instance was read")
+            log.exception("an unexpected error while a frame of an instance was read", extra=self.log_fields)
             self.break_off("the gateway failed to read a frame")
 
     def _read_frames(self) -> None:

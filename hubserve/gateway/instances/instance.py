@@ -11,7 +11,9 @@ from typing import Any
 from hubserve.errors import HubError, InstanceDied, LoadFailed, from_wire
 from hubserve.gateway.instances.connection import Answered, Connection
 from hubserve.gateway.instances.frame_reader import FrameProtocol
+from hubserve.gateway.instances.frame_records import FrameRecords, ids_of
 from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.module_output import ModuleOutput
 from hubserve.gateway.instances.side_channel import SideChannel
 from hubserve.kinds.description import Description
 from hubserve.wire import frames
@@ -42,6 +44,8 @@ class Instance(ABC):
         times: items and seconds of the calls that warmed it up.
         dead: set when it has ended unasked, after its frames were answered with the reason.
         side_channel: its second socket, if its module takes raw requests.
+        output: what its process writes; None if that is on another machine.
+        frames: the requests of its frames.
         lacks_resources: whether :meth:`start` failed for lack of descriptors, processes or memory, which may pass soon.
         died_loading: whether :meth:`start` failed because the process ended, which may not be the module's fault.
     """
@@ -51,6 +55,8 @@ class Instance(ABC):
     def __init__(self, spec: InstanceSpec, models: Callable[[], ModelAccess]) -> None:
         self.spec = spec
         self.side_channel: SideChannel | None = None
+        self.output: ModuleOutput | None = None
+        self.frames = FrameRecords()
         self.times: list[tuple[int, float]] = []
         self.dead = asyncio.Event()
         self.lacks_resources = False
@@ -101,11 +107,13 @@ class Instance(ABC):
 
     def _on_lost(self, error: Exception | None) -> None:
         """Handle the closing of the socket."""
-        log.debug("instance of '%s' closed its socket: %s", self.spec.module, error)
+        log.debug("instance of '%s' closed its socket: %s", self.spec.module, error, extra=self.spec.log_fields())
         self._announce_death()
 
     def _new_connection(self, arena: Arena | None) -> Connection:
-        return Connection(arena, self._end_hung, self._end_broken, self._on_lost)
+        connection = Connection(arena, self._end_hung, self._end_broken, self._on_lost)
+        connection.log_fields = self.spec.log_fields()
+        return connection
 
     # --- state ---
 
@@ -162,6 +170,7 @@ class Instance(ABC):
             self.side_channel = None
         if self.side_channel:
             self.side_channel.concurrent, self.side_channel.decoupled = self.description.concurrent, self.description.decoupled
+            self.frames.keep_more()
 
     async def _load(self, measure: bool) -> frames.Frame:
         loaded: asyncio.Future[frames.Frame] = self._loop.create_future()
@@ -249,7 +258,9 @@ class Instance(ABC):
         error = InstanceDied("the instance was stopped") if self._stopping else self.death()
         if not (self._stopping or self.dead.is_set()):
             self.dead.set()
-            log.error("%s", error.message)
+            computed = self._connection.unanswered if self._connection else 0
+            ids = ids_of(self.frames.latest(computed)) if computed else ""
+            log.error("%s", error.message, extra={**self.spec.log_fields(), "request_id": ids})
         if self._connection:
             self._connection.fail(error)
         if self.side_channel:

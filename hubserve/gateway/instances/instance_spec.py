@@ -33,6 +33,8 @@ class InstanceSpec:
         extra_inputs: inputs of its model that clients do not send, in the shape of one item.
         warm_up: samples that it computes before it is ready, as :mod:`hubserve.instance.warmup` takes them; None for one item of zeros.
         nan: how JSON answers show numbers that are not finite: "null", "error" or "token".
+        version: as served, for messages.
+        number: of the instance among those of its module, for messages; ``page`` for the module's page.
     """
 
     module: str
@@ -55,6 +57,12 @@ class InstanceSpec:
     extra_inputs: Sequence[TensorSpec] = ()
     warm_up: Sequence[dict[str, Any]] | None = None
     nan: str = "null"
+    version: str = ""
+    number: int | str = 0
+
+    def log_fields(self) -> dict[str, str]:
+        """Return the fields by which lines of the log name the instance."""
+        return {"module_name": self.module, "version": self.version, "instance": str(self.number)}
 
     def load_order(self, measure: bool) -> dict[str, Any]:
         """Return the header of the ``load`` frame.
@@ -76,6 +84,7 @@ class InstanceSpec:
             "warm_up": None if self.warm_up is None else list(self.warm_up),
             "nan": self.nan,
             "compute_timeout_s": self.compute_timeout_s,
+            "shown_as": f"{self.module}@{self.version}#{self.number}",
         }
 
     def full_environ(self) -> dict[str, str]:

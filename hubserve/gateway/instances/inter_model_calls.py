@@ -8,11 +8,14 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from hubserve.errors import Cancelled, HubError, InvalidInput, ModuleFailed, to_wire
+from hubserve.gateway.call_trace import PARENT
 from hubserve.gateway.deadlock_detection import Caller, CallingChannel, set_caller
 from hubserve.gateway.instances.raw_requests import RawRequest
 from hubserve.gateway.instances.unpacking import unpack
+from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.instance.open_requests import WINDOW_BYTES, WINDOW_RESPONSES
 from hubserve.telemetry.request_record import CURRENT
+from hubserve.telemetry.trace_context import TraceContext, parse_traceparent
 from hubserve.types import BFLOAT16, InferRequest, InferResponse, SequencePart
 from hubserve.wire import frames
 from hubserve.wire.model_access import ModelAccess
@@ -77,7 +80,7 @@ async def answer_call(
     except HubError as error:
         reply(channel, key, error, final=True)
     except Exception:
-        log.exception("a request that a module made of module '%s' failed", header.get("module"))
+        log.exception("a request that a module made of module '%s' failed", header.get("module"), extra=channel.log_fields)
         reply(channel, key, ModuleFailed("the server failed; see the server log"), final=True)
 
 
@@ -86,7 +89,7 @@ async def _infer(
 ) -> None:
     caller, deadline = _caller_of(channel, header)
     works = [channel.open[parent] for parent in header["parents"] if parent in channel.open]
-    CURRENT.set(next((work.record for work in works if work.record is not None), None))  # the client's request that it is made for
+    _attribute(works, parse_traceparent(header.get("trace", "")))
     set_caller(caller)
     outputs, sequence = header["outputs"], header["sequence"]
     request = InferRequest(
@@ -110,6 +113,20 @@ async def _infer(
             await window.reserve(sum(array.nbytes for array in (response.tensors or {}).values()))
             reply(channel, key, response, final=False, **_dtypes(models, request))
     reply(channel, key, None, final=True)
+
+
+def _attribute(works: Sequence[QueuedRequest], place: TraceContext | None) -> None:
+    """Attribute what the current task does from now on to the client's request that a call is made for, and to its span.
+
+    Args:
+        works: the requests that it may be made for.
+        place: the span that the module names; another one than of these requests does not count.
+    """
+    traced = [work for work in works if work.trace is not None and (place is None or work.trace.context.trace_id == place.trace_id)]
+    chosen = traced[0] if traced else next((work for work in works if work.record is not None), None)
+    CURRENT.set(chosen.record if chosen is not None else None)
+    if chosen is not None and chosen.trace is not None:
+        PARENT.set(place.span_id if place is not None and traced else chosen.trace.place_of_code().span_id)
 
 
 def _dtypes(models: ModelAccess, request: InferRequest) -> dict[str, Any]:

@@ -43,12 +43,18 @@ def outcome_of(result: dict[str, Any], buffers: Sequence[memoryview], final: boo
     return InferResponse(tensors=tensors, parameters=result.get("parameters"), final=final)
 
 
-def resolve(work: QueuedRequest, outcome: InferResponse | PackedResponse | HubError) -> None:
-    """Resolve a request's future, unless its caller no longer waits."""
+def resolve(work: QueuedRequest, outcome: InferResponse | PackedResponse | HubError, log_fields: dict[str, str]) -> None:
+    """Resolve a request's future, unless its caller no longer waits.
+
+    Args:
+        work: the request.
+        outcome: of it.
+        log_fields: by which lines of the log name the instance.
+    """
     if work.answer.done():
         return
     if isinstance(outcome, HubError):
-        about = {"request_id": work.record.identify()} if work.record is not None else {}
+        about = {**log_fields, "request_id": work.record.identify() if work.record is not None else ""}
         if isinstance(outcome, InvalidInput):  # the client's fault, whatever the module's code raised for it
             log.info("a request was refused: %s", one_line(without_usage(outcome.message)), extra=about)
         elif outcome.detail:

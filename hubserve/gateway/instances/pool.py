@@ -12,6 +12,7 @@ from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentDispatche
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.published_metrics import ModuleMetrics
 from hubserve.gateway.instances.remote_instance import create_instance
 from hubserve.gateway.instances.slot import Slot
 from hubserve.gateway.scheduling.latency_store import LatencyStore
@@ -43,6 +44,10 @@ class Pool:
         latencies: the learned batch latencies.
         statistics: of the module.
         models: returns the models that its module may use.
+
+    Attributes:
+        slots: of the instances.
+        metrics: what the module publishes.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Pool:
         models: Callable[[], ModelAccess],
     ) -> None:
         self.slots = [Slot(spec) for spec in specs]
+        self.metrics = ModuleMetrics(specs[0].module if specs else "")
         self._batcher = batcher
         self._latencies = latencies
         self._statistics = statistics
@@ -83,7 +89,7 @@ class Pool:
             await asyncio.gather(*(instance.stop(grace_s=0) for instance in instances))
             raise
         for slot, instance in zip(self.slots, instances, strict=True):
-            slot.put(instance)
+            self._put(slot, instance)
         return instances[0].description, instances[0].times
 
     def serve(self) -> None:
@@ -122,7 +128,9 @@ class Pool:
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, await self._replace(slot))
             except Exception as error:
-                log.exception("an unexpected error while an instance of '%s' was kept running", slot.spec.module)
+                log.exception(
+                    "an unexpected error while an instance of '%s' was kept running", slot.spec.module, extra=slot.spec.log_fields()
+                )
                 slot.error = f"the server failed to keep it running ({type(error).__name__}); see the server log"
                 if slot.instance is not None:
                     slot.instance.kill()
@@ -165,7 +173,7 @@ class Pool:
         try:
             await instance.start()
         except HubError as error:
-            log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - the message is complete
+            _log_failure(slot, error)
             if instance.died_loading and not slot.died_loading:  # one death while loading is not enough to refuse waiting requests
                 slot.died_loading = True
                 return _LONGEST_DELAY_S
@@ -175,8 +183,8 @@ class Pool:
             if not any(each.instance for each in self.slots):
                 self._batcher.fail_all(LoadFailed(f"module '{slot.spec.module}' has no running instance: {error.message}"))
             return _LONGEST_DELAY_S
-        slot.put(instance)
-        log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.location)
+        self._put(slot, instance)
+        log.info("replaced an instance of '%s' (%s)", slot.spec.module, instance.location, extra=slot.spec.log_fields())
         return _LONGEST_DELAY_S
 
     async def _replace_beside(self, slot: Slot, old: Instance, dispatcher: InstanceDispatcher) -> bool:
@@ -185,29 +193,37 @@ class Pool:
         Returns:
             False if the new one could not be loaded, so that the old one stays.
         """
-        log.info("replacing an instance of '%s' (%s): %s", slot.spec.module, old.location, slot.replace_reason)
+        text, fields = "replacing an instance of '%s' (%s): %s", slot.spec.log_fields()
+        log.info(text, slot.spec.module, old.location, slot.replace_reason, extra=fields)
         instance = create_instance(slot.spec, self._models)
         try:
             await instance.start()
         except HubError as error:
-            log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message)  # noqa: TRY400 - as above
+            _log_failure(slot, error)
             dispatcher.retired = False
             self._batcher.dispatch()
             return False
         dispatcher.retired = True
         slot.count_restart(slot.replace_cause)
-        slot.put(instance)
+        self._put(slot, instance)
         slot.dispatcher = None
         task = run_in_background(_finish(old, dispatcher), "an instance finished its last requests")
         self._leaving[task] = dispatcher
         task.add_done_callback(self._leaving.pop)
         return True
 
+    def _put(self, slot: Slot, instance: Instance) -> None:
+        """Put a loaded instance into a slot."""
+        if instance.side_channel:
+            self.metrics.add(instance.side_channel.metrics)
+        slot.put(instance)
+
     def _lower_limit(self, slot: Slot, items: int) -> None:
         """Limit batches to fewer items after an engine ran out of memory, and replace the process, whose memory is fragmented."""
         limit = max(1, items // 2)
         if limit < self._latencies.limit:
-            log.warning("module '%s' ran out of memory with %d items; at most %d from now on", slot.spec.module, items, limit)
+            text = "module '%s' ran out of memory with %d items; at most %d from now on"
+            log.warning(text, slot.spec.module, items, limit, extra=slot.spec.log_fields())
             self._latencies.lower_limit(limit)
         slot.request_replacement("it ran out of memory", "out_of_memory")
 
@@ -241,3 +257,7 @@ async def _finish(instance: Instance, dispatcher: InstanceDispatcher) -> None:
     finally:
         dispatcher.closed = True
         await instance.stop()
+
+
+def _log_failure(slot: Slot, error: HubError) -> None:
+    log.error("cannot replace an instance of '%s': %s", slot.spec.module, error.message, extra=slot.spec.log_fields())

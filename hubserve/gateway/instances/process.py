@@ -14,6 +14,7 @@ from hubserve.gateway.instances.descriptor_reserve import RESERVE
 from hubserve.gateway.instances.exit_watch import ExitWatch
 from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.module_output import ModuleOutput
 from hubserve.gateway.instances.side_channel import SideChannel
 from hubserve.registry.instance_command import instance_command
 from hubserve.wire.arena import Arena
@@ -23,6 +24,8 @@ from hubserve.wire.model_access import ModelAccess
 _LINGER_S = 0.2
 #: once its socket has closed, a process ends by itself within this time
 _EXIT_TIMEOUT_S = 1.0
+#: native code's output that comes so soon after an answer was most likely written before it
+_JUST_NOW_S = 0.25
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -63,6 +66,8 @@ class InstanceProcess(Instance):
     async def _connect(self) -> None:
         RESERVE.fill()
         self._child, sock, side_sock, arena = RESERVE.spend_on(self._start_child)
+        if self.output:
+            self.output.start()
         self._exit_watch = ExitWatch(self._child, self._on_exit)
         with contextlib.ExitStack() as unused:
             unused.callback(sock.close)
@@ -71,6 +76,7 @@ class InstanceProcess(Instance):
             _, self.side_channel = await self._loop.create_unix_connection(
                 lambda: SideChannel(self._models, self._end_broken, self._on_side_lost), sock=side_sock
             )
+            self.side_channel.log_fields = self.spec.log_fields()
             _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(arena), sock=sock)
             unused.pop_all()
 
@@ -84,14 +90,31 @@ class InstanceProcess(Instance):
             theirs.callback(their_side.close)
             arena = Arena.create()
             ours.callback(arena.close)
+            output = ModuleOutput(self.spec, self.frames, self._recent_frames)
+            ours.callback(output.close)
             theirs.callback(os.close, arena.fd)  # both sides keep it mapped
             inherited = {"--serve-fd": their_sock.fileno(), "--side-fd": their_side.fileno(), "--arena-fd": arena.fd}
-            command = instance_command(*(str(each) for pair in inherited.items() for each in pair), python=self.spec.python)
-            child = subprocess.Popen(command, pass_fds=list(inherited.values()), env=self.spec.full_environ(), stdin=subprocess.DEVNULL)
+            arguments = [str(each) for pair in inherited.items() for each in pair]
+            command = instance_command("--mark-output", *arguments, python=self.spec.python)
+            child = subprocess.Popen(
+                command,
+                pass_fds=list(inherited.values()),
+                env=self.spec.full_environ(),
+                stdin=subprocess.DEVNULL,
+                stdout=output.writing_fd,
+                stderr=output.writing_fd,
+            )
+            self.output = output
             sock.setblocking(False)
             side_sock.setblocking(False)
             ours.pop_all()
         return _Child(child, sock, side_sock, arena)
+
+    def _recent_frames(self) -> int:
+        """Return the number of frames to which output without a mark may belong."""
+        if self._connection is None:
+            return 0
+        return self._connection.unanswered or int(self.silent_s < _JUST_NOW_S)
 
     # --- its end ---
 
@@ -107,9 +130,15 @@ class InstanceProcess(Instance):
             await asyncio.sleep(0.01)
         if self._exit_watch:
             self._exit_watch.stop()
+        self._finish_output()
+
+    def _finish_output(self) -> None:
+        if self.output:
+            self.output.finish()
 
     def _on_exit(self) -> None:
         """Handle the end of the process."""
+        self._finish_output()
         if self.is_dead:
             self._announce_death()
         elif self._connection:
@@ -123,6 +152,7 @@ class InstanceProcess(Instance):
 
     def _give_up(self) -> None:
         self.kill()
+        self._finish_output()
         self._announce_death()
 
     def _on_side_lost(self) -> None:

@@ -12,6 +12,7 @@ from hubserve.gateway.instances.frame_checks import check_side_frame
 from hubserve.gateway.instances.frame_reader import FrameProtocol, dumps
 from hubserve.gateway.instances.inter_model_calls import Window, answer_call, reply
 from hubserve.gateway.instances.outcomes import Outcome, outcome_of, resolve
+from hubserve.gateway.instances.published_metrics import InstanceMetrics
 from hubserve.gateway.instances.raw_requests import RawRequest
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.types import InferResponse
@@ -31,6 +32,7 @@ class SideChannel(FrameProtocol):
         open: the requests that the instance has, by their keys there.
         executing: the keys of those whose frames are not answered.
         waits: the instance's own calls that are not answered.
+        metrics: what its module publishes.
         concurrent: whether its module may be given further requests before it has answered.
         decoupled: whether its module answers a request any number of times.
         on_rescheduled: called with each request that the module wants to be given once more.
@@ -45,6 +47,7 @@ class SideChannel(FrameProtocol):
         self.open: dict[int, QueuedRequest] = {}
         self.executing: set[int] = set()
         self.waits: set[Wait] = set()
+        self.metrics = InstanceMetrics(partial(self.send, {"op": "publish"}))
         self.concurrent = False
         self.decoupled = False
         self.on_rescheduled: Callable[[QueuedRequest], None] = _ignore
@@ -97,7 +100,7 @@ class SideChannel(FrameProtocol):
         self.executing.discard(key)
         if outcome is not None and key in self.open:  # otherwise its responses come, or came, by on_frame()
             self.forget(key)
-            resolve(work, outcome)
+            resolve(work, outcome, self.log_fields)
 
     def cancel(self, key: int) -> None:
         """Cancel a request that is no longer waited for, if the instance still has it, and the calls made for it alone."""
@@ -132,6 +135,7 @@ class SideChannel(FrameProtocol):
     def close(self) -> None:
         """Close the socket."""
         self._is_closed = True
+        self.metrics.end()
         super().close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
@@ -142,7 +146,10 @@ class SideChannel(FrameProtocol):
     def check(self, header: dict[str, Any]) -> None:
         """Check a frame's header; see the base class."""
         check_side_frame(header)
-        op, key = header["op"], header["key"]
+        op = header["op"]
+        if op == "metrics":
+            return
+        key = header["key"]
         if op in ("call", "ask"):
             if key in self._calls:
                 raise frames.WireError(f"two calls have the key {key}")
@@ -153,6 +160,9 @@ class SideChannel(FrameProtocol):
     def on_frame(self, frame: frames.Frame) -> None:
         """Handle a frame of the instance."""
         header = frame.header
+        if header["op"] == "metrics":
+            self.metrics.apply(header["families"])
+            return
         key = header["key"]
         if header["op"] == "response":
             self._on_response(key, header, frame.buffers)
@@ -195,7 +205,7 @@ class SideChannel(FrameProtocol):
             self.send({"op": "cancel", "key": key})  # an error ends a stream
         if stream is None or isinstance(outcome, HubError):
             assert outcome is not None, "it was checked"
-            resolve(work, outcome)
+            resolve(work, outcome, self.log_fields)
             if stream is None:
                 self.on_late_response(work)
             if work.raw.key not in self.open:

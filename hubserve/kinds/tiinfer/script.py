@@ -1,5 +1,6 @@
 """A tiinfer script that this process has loaded."""
 
+import inspect
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +8,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Callable, Dict, List, Optional, Type
 
-from hubserve.errors import InvalidInput, LoadFailed, one_line
+from hubserve.errors import InvalidInput, LoadFailed, one_line, safe_text
 from hubserve.kinds.base import LoadedModule
+from hubserve.kinds.called_methods import as_json
 from hubserve.kinds.description import Description, Interface
 from hubserve.kinds.module_failures import failures_named
 from hubserve.kinds.tiinfer.script_log import LastError
@@ -17,6 +19,8 @@ from hubserve.kinds.tiinfer.variables import Variables, model_dir_of
 
 _USAGE = 'one argument, the request as JSON text or @FILE with it, as in: hub run NAME \'{"images": ["<base64 of a picture>"]}\''
 _LONGEST_REASON = 500
+_LONGEST_DOC = 8000
+_LONGEST_EXAMPLE = 64 << 10
 
 
 class TiinferScript(LoadedModule):
@@ -54,6 +58,8 @@ class TiinferScript(LoadedModule):
             any_json=True,
             merges_json=together > 1,
             batched=False,
+            doc=safe_text(cls, _own_doc)[:_LONGEST_DOC],
+            example=_example_of(self._model),
         )
 
     def call_json(self, arguments: Any) -> Any:
@@ -90,6 +96,18 @@ class TiinferScript(LoadedModule):
         for stage in (self._preprocess, self._postprocess):
             if stage is not None:
                 stage.close()
+
+
+def _own_doc(cls: Type[Any]) -> str:
+    """Return the docstring of a class, but not that of the classes that it inherits from."""
+    text = vars(cls).get("__doc__")
+    return inspect.cleandoc(text).encode("utf-8", "replace").decode() if isinstance(text, str) else ""
+
+
+def _example_of(model: Any) -> str:
+    """Return the attribute ``serving_example`` of a script's object as JSON text; "" if it has none."""
+    example = getattr(model, "serving_example", None)
+    return "" if example is None else as_json(example, _LONGEST_EXAMPLE)
 
 
 class _Stage:

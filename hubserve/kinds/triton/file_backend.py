@@ -13,20 +13,22 @@ from hubserve.engines.model_formats import FORMATS, backend_of_file
 from hubserve.engines.tuning import read_tuning
 from hubserve.errors import ConfigError, InvalidInput, ModuleFailed
 from hubserve.kinds.base import LoadedModule
-from hubserve.kinds.description import Description, Interface
+from hubserve.kinds.called_methods import as_json
+from hubserve.kinds.description import Argument, Description, Interface
 from hubserve.kinds.model_settings import read_settings
 from hubserve.kinds.triton.accelerators import accelerate
 from hubserve.kinds.triton.binding import Binding, bind, complete, configured_specs
 from hubserve.kinds.triton.config import backend_of, empty_config, engine_of
 from hubserve.kinds.triton.model_folder import model_file
 from hubserve.kinds.triton.pictures import picture_item, prepare
-from hubserve.models.arrays import arrays_of, read_inputs
+from hubserve.models.arrays import arrays_of, example_of_inputs, read_inputs
 from hubserve.models.items import UNBATCHED, items_per_run, run_items
 from hubserve.module import instance_threads
 from hubserve.types import ANY, REST, check_arrays, check_inputs
 
 _LEVEL = "optimization.graph.level"
 _PICTURES = "images"
+_LONGEST_EXAMPLE = 64 << 10
 
 
 def load_file_model(version_folder: Path, config: Dict[str, Any], use_gpu: bool = False) -> "FileModel":
@@ -144,7 +146,19 @@ class FileModel(LoadedModule):
             labels={name: list(labels) for name, labels in engine.labels.items()} or None,
             picture_item=self._picture,
             json_pictures=_PICTURES if self._picture else "",
+            arguments=[Argument("inputs", "Dict[str, Any]")] if Interface.JSON in interfaces else (),
+            doc="inputs: " + self._listed_inputs(),
+            example=self._example() if Interface.JSON in interfaces else "",
         )
+
+    def _example(self) -> str:
+        """Return an example of a JSON request; "" if none is known, or it would be long."""
+        example = None if self._engine.value_inputs else example_of_inputs([each.outer for each in self._inputs])
+        return as_json(example, _LONGEST_EXAMPLE) if example else ""
+
+    def _listed_inputs(self) -> str:
+        names = [f"{each.outer.name} ({each.outer.dtype} {list(each.outer.shape)})" for each in self._inputs]
+        return ", ".join([*names, *(f"{each.name} ({each.type})" for each in self._engine.value_inputs)]) or "nothing in it"
 
     def _items_per_run(self) -> int:
         # a tensor of unknown rank has the batch dimension of the configuration
@@ -177,9 +191,7 @@ class FileModel(LoadedModule):
         """Answer ``{"inputs": {name: array}}`` with ``{"outputs": {name: nested lists}, "elapse": seconds}``; see the base class."""
         unknown = sorted(set(arguments) - {"inputs"})
         if unknown or "inputs" not in arguments:
-            names = [f"{each.outer.name} ({each.outer.dtype} {list(each.outer.shape)})" for each in self._inputs]
-            names += [f"{each.name} ({each.type})" for each in self._engine.value_inputs]
-            listed = ", ".join(names) or "nothing in it"
+            listed = self._listed_inputs()
             listed += f", or {{'{_PICTURES}': [base64 of a picture]}}" if self._picture else ""
             raise InvalidInput(f"model '{self._name}' takes {{'inputs': {{...}}}} with {listed}, got {unknown or 'nothing'}")
         if self._has_values:

@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hubserve.access.gate import Gate
+from hubserve.access.keys import key_in
 from hubserve.errors import HubError
 from hubserve.net.admission import SLOWEST_BYTES_PER_S, SMALL_BYTES
 from hubserve.net.grpc.framing import Answer, Message, MessageReader, prefixed
 from hubserve.net.grpc.refusal import Refusal
 from hubserve.net.grpc.service import Head, Method, Service, make_head
-from hubserve.net.grpc.status import RpcError, Status, status_block
+from hubserve.net.grpc.status import SERVER_ERRORS, RpcError, Status, status_block
 from hubserve.net.http2.connection import Http2Connection
 from hubserve.net.http2.endpoint import Endpoint
 from hubserve.net.http2.frames import ErrorCode
@@ -30,8 +32,6 @@ _ONE_MESSAGE = "the method takes one message; none or several were sent"
 _CUT_OFF = "the call ended within a message"
 _OK = status_block(Status.OK, "")
 _OK_NAME = Status.OK.name
-#: statuses that correspond to HTTP's 5xx
-_SERVER_ERRORS = (Status.UNKNOWN, Status.DEADLINE_EXCEEDED, Status.INTERNAL, Status.UNAVAILABLE, Status.DATA_LOSS)
 #: requests of a connection that are read beyond the limit for calls, to be refused with a reason
 _MORE_STREAMS = 100
 #: messages of a stream that are joined before they are read
@@ -62,8 +62,28 @@ class Calls:
         elif len(self._open) >= service.max_calls:
             text = f"the server has {len(self._open)} calls in progress, which is its limit (max_concurrency); try again later"
             self._refuse(stream, Status.RESOURCE_EXHAUSTED, text)
-        else:
+        elif service.gate is None:
             self._open.add(Call(service, stream, head, method, self._open.discard))
+        else:
+            self._accept_key(service.gate, stream, head, method)
+
+    def _accept_key(self, gate: Gate, stream: Stream, head: Head, method: Method) -> None:
+        """Start to answer a call, or refuse it, as its client's key permits."""
+        service = self._service
+        key = key_in(head.metadata.get("x-api-key", ""), head.metadata.get("authorization", ""))
+        try:
+            grant = gate.admit(key, method.need, is_stream=method.streams)
+        except HubError as error:
+            code, text = service.refuse(error)
+            stream.receiver = Refusal(stream, service, b"", b"", _HEAD + status_block(code, text))
+            record = service.telemetry.begin()
+            _describe(record, service, stream, head)
+            record.status, record.error, record.message = code.name, error.code, text
+            service.telemetry.end(record)
+            return
+        call = Call(service, stream, head, method, self._open.discard)
+        call.record.access = grant
+        self._open.add(call)
 
     def _refuse(self, stream: Stream, code: Status, text: str) -> None:
         self._service.telemetry.refused[f"grpc_{code.name.lower()}"] += 1
@@ -105,14 +125,9 @@ class Call:
     def __init__(self, service: Service, stream: Stream, head: Head, method: Method, on_finished: Callable[["Call"], None]) -> None:
         self.metadata = head.metadata
         self.record = record = service.telemetry.begin()
-        record.protocol, record.method, record.path, record.peer = "grpc", "CALL", head.path, stream.peer
-        if stream.client_certificate:
-            record.client_certificate = stream.client_certificate
-        if service.client_of:
-            record.peer = service.client_of(stream.peer, head.metadata.get("x-forwarded-for", ""))
-        sent_id = head.metadata.get("x-request-id")
-        if sent_id is not None:
-            record.accept_id(sent_id)
+        _describe(record, service, stream, head)
+        if service.telemetry.traces is not None:
+            service.telemetry.traces.begin(record, head.metadata.get("traceparent"), head.metadata.get("tracestate"))
         self._start = time.monotonic()
         self.deadline = None if head.timeout_s is None else self._start + head.timeout_s
         self._service = service
@@ -133,6 +148,8 @@ class Call:
         stream.receiver = self
         self.due = 0.0 if method.streams else self._start + service.client_timeout_s
         service.deadlines.add(self)
+        if method.has_requests:
+            service.telemetry.begin_stream(record)
         if method.streams:
             self._run(self._answer_stream())
 
@@ -191,6 +208,8 @@ class Call:
         """Handle the end of the client's messages."""
         self._has_ended = True
         self.due = 0.0
+        if self.record.trace is not None:
+            self.record.trace.received_at = time.monotonic()
         if self._method.streams:
             self._wake()
         elif self._reader.complete:
@@ -228,6 +247,7 @@ class Call:
         try:
             answer = await self._method.answer(await self._next(), self)
             self.send(answer, _OK)
+            self.record.status = _OK_NAME
             await self._flush()
         except Exception as error:
             self._fail(error)
@@ -236,6 +256,7 @@ class Call:
         try:
             await self._method.answer(self)
             self._stream.send(b"" if self._head_sent else self._initial(), b"", _OK)
+            self.record.status = _OK_NAME
             await self._flush()
         except Exception as error:
             self._fail(error)
@@ -341,7 +362,7 @@ class Call:
 
     def _fail(self, error: Exception) -> None:
         """End the call with a status."""
-        code, text = (error.status, error.text) if isinstance(error, RpcError) else self._service.refuse(error)
+        code, text = (error.status, error.text) if isinstance(error, RpcError) else self._refusal(error)
         self.record.status = code.name
         if isinstance(error, HubError):
             self.record.error, self.record.message = error.code, text
@@ -349,9 +370,9 @@ class Call:
         if self._stream.drop_pending():
             self._head_sent = False
         if self._head_sent:
-            named = _id_field(self.record) if code in _SERVER_ERRORS else b""
+            named = _id_field(self.record) if code in SERVER_ERRORS else b""
         else:
-            if code in _SERVER_ERRORS:
+            if code in SERVER_ERRORS:
                 self.record.identify()
             named = self._initial()
         self._stream.send(b"", b"", named + status_block(code, text))
@@ -360,9 +381,18 @@ class Call:
         elif self._task is not asyncio.current_task():
             self._task.cancel()
 
+    def _refusal(self, error: Exception) -> tuple[Status, str]:
+        """Return the status and text of an error; lines of the log about it have the request's id, whatever task this runs in."""
+        before = CURRENT.set(self.record)
+        try:
+            return self._service.refuse(error)
+        finally:
+            CURRENT.reset(before)
+
     def _initial(self) -> bytes:
         """Return the header block of the response, with the request's id if it is known."""
-        return _HEAD + _id_field(self.record) if self.record.request_id else _HEAD
+        head = _HEAD + _id_field(self.record) if self.record.request_id else _HEAD
+        return head if self.record.trace is None else head + literal(b"traceparent", self.record.trace.responding().encode())
 
     def _finish(self, task: "asyncio.Task[None] | None" = None) -> None:
         self.due = 0.0
@@ -370,13 +400,27 @@ class Call:
         self._release_answers()
         self._service.deadlines.discard(self)
         self._on_finished(self)
-        if not self.record.status and self._stream.sent_end:
-            self.record.status = _OK_NAME
-        self._service.telemetry.end(self.record)
+        if self.record.access is not None:
+            self.record.access.end()
+        telemetry = self._service.telemetry
+        (telemetry.end_stream if self._method.has_requests else telemetry.end)(self.record)
         if not self._stream.sent_end:  # the method was cancelled from within, or _fail failed
             self._stream.reset(ErrorCode.INTERNAL_ERROR)
         if task and not task.cancelled() and (error := task.exception()):
-            log.error("an unexpected error while answering a gRPC call", exc_info=error)
+            about = {"request_id": self.record.identify()}
+            log.error("an unexpected error while answering a gRPC call", exc_info=error, extra=about)
+
+
+def _describe(record: RequestRecord, service: Service, stream: Stream, head: Head) -> None:
+    """Note in a record what the head of its call says."""
+    record.protocol, record.method, record.path, record.peer = "grpc", "CALL", head.path, stream.peer
+    if stream.client_certificate:
+        record.client_certificate = stream.client_certificate
+    if service.client_of:
+        record.peer = service.client_of(stream.peer, head.metadata.get("x-forwarded-for", ""))
+    sent_id = head.metadata.get("x-request-id")
+    if sent_id is not None:
+        record.accept_id(sent_id)
 
 
 def _id_field(record: RequestRecord) -> bytes:

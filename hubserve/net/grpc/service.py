@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hubserve.access.gate import Gate
+from hubserve.access.keys import Need
 from hubserve.net.admission import MemoryBudget
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.grpc.framing import Message
@@ -56,10 +58,14 @@ class Method:
     Attributes:
         answer: handler; of a unary method, takes the message and the call and returns the response in parts; of a stream, takes the call.
         streams: whether calls are streams of messages in both directions.
+        need: what a call needs its client's key to permit, on a server with keys; a method that does not say is for admins.
+        has_requests: whether each message of a stream is a request with a record of its own, which its handler begins and ends.
     """
 
     answer: Callable[..., Awaitable[Any]]
     streams: bool = False
+    need: Need = Need.ADMIN
+    has_requests: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class Service:
         telemetry: receives the record of each call.
         client_of: returns the address of the client behind a proxy, from the address of the connection and ``x-forwarded-for``; None if
             there is no proxy.
+        gate: checks keys; None if the server has none.
     """
 
     methods: Mapping[str, Method]
@@ -90,3 +97,4 @@ class Service:
     refuse: Callable[[Exception], tuple[Status, str]]
     telemetry: Telemetry = field(default_factory=Telemetry)
     client_of: Callable[[str, str], str] | None = None
+    gate: Gate | None = None

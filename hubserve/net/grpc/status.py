@@ -31,6 +31,10 @@ class Status(IntEnum):
     UNAUTHENTICATED = 16
 
 
+#: statuses that correspond to HTTP's 5xx
+SERVER_ERRORS = (Status.UNKNOWN, Status.DEADLINE_EXCEEDED, Status.INTERNAL, Status.UNAVAILABLE, Status.DATA_LOSS)
+
+
 class RpcError(Exception):
     """A call ends with a status other than OK.
 

@@ -328,7 +328,8 @@ class HttpConnection(asyncio.BufferedProtocol):
         """
         if not hasattr(socket, "TCP_INFO"):  # not Linux
             return
-        if self._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
+        own = self._transport.get_extra_info("socket")
+        if own.family != socket.AF_UNIX and own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSE:
             self._transport.abort()
             return
         if self._cycle and not self._cycle.started:

@@ -4,6 +4,7 @@ import asyncio
 import http
 import logging
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
@@ -118,6 +119,8 @@ class RequestCycle:
         sent_id = head.scope[HEADERS].get(b"x-request-id")
         if sent_id is not None:
             record.accept_id(sent_id.decode("latin-1"))
+        if telemetry.traces is not None:
+            telemetry.traces.begin_http(record, head.scope[HEADERS])
         self._telemetry = telemetry
         self._connection = connection
         self._writer = writer
@@ -173,6 +176,8 @@ class RequestCycle:
     def feed_end(self) -> None:
         """Receive the end of the body."""
         self._more_body = False
+        if self.record.trace is not None:
+            self.record.trace.received_at = time.monotonic()
         self._wake()
 
     def receive_buffer(self) -> memoryview | None:
@@ -296,6 +301,8 @@ class RequestCycle:
         self.record.status = 101
         if self.record.request_id:
             headers = [*headers, (b"x-request-id", self.record.request_id.encode())]
+        if self.record.trace is not None:
+            headers = [*headers, (b"traceparent", self.record.trace.responding().encode())]
         lines = [b"%b: %b\r\n" % each for each in headers]
         return self._connection.switch_protocol(b"".join([STATUS_LINES[101], self._connection.default_lines(), *lines, b"\r\n"]))
 
@@ -315,6 +322,8 @@ class RequestCycle:
                 self.keep_alive = False
         if self.record.request_id or status >= _SERVER_ERROR:
             lines.append(b"x-request-id: %b\r\n" % self.record.identify().encode())
+        if self.record.trace is not None:
+            lines.append(b"traceparent: %b\r\n" % self.record.trace.responding().encode())
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         self._chunked = length is None and has_body and self.scope["http_version"] != "1.0"

@@ -16,6 +16,7 @@ from hubserve.net.connection_limits import Connections
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.tls.transport import TlsTransport
 from hubserve.wire.certificates import ReloadingContext
+from hubserve.wire.client_tls import PLAIN_REFUSED
 
 log = logging.getLogger("hubserve")
 
@@ -23,7 +24,7 @@ log = logging.getLogger("hubserve")
 HANDSHAKE = 0x16
 _HTTP_START = b"GET HEAD POST PUT DELETE OPTIONS PATCH CONNECT TRACE PRI"
 _HTTP_METHODS = tuple(each + b" " for each in _HTTP_START.split())
-_TEXT = b"this port speaks HTTPS, and the request is not encrypted; use https:// in its address\n"
+_TEXT = PLAIN_REFUSED.encode() + b", and the request is not encrypted; use https:// in its address\n"
 _PLAIN_RESPONSE = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (
     len(_TEXT),
     _TEXT,

@@ -10,7 +10,7 @@ from hubserve.errors import InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.remotes.base import Remote
 
-__all__ = ["REMOTES", "Remote", "is_remote", "open_remote"]
+__all__ = ["REMOTES", "Remote", "extra_of", "is_remote", "open_remote"]
 
 _OBJECTS = "hubserve.registry.remotes.object_store:ObjectStore"
 _HTTP = "hubserve.registry.remotes.http_folder:HttpFolder"
@@ -22,6 +22,16 @@ REMOTES = {
     "hf": "hubserve.registry.remotes.hugging_face:HuggingFace",
     "modelscope": "hubserve.registry.remotes.modelscope:ModelScope",
 }
+#: scheme -> the extra of hubserve that installs what reads it; the others need none
+_EXTRAS = {
+    "s3": "s3",
+    **dict.fromkeys(("gs", "gcs"), "gcs"),
+    **dict.fromkeys(("as", "az", "abfs", "abfss"), "azure"),
+    "oss": "oss",
+    **dict.fromkeys(("ssh", "sftp"), "ssh"),
+    "hf": "hf",
+    "modelscope": "modelscope",
+}
 #: their addresses have no ``//``
 _HUBS = ("hf", "modelscope")
 
@@ -30,6 +40,11 @@ def is_remote(text: str) -> bool:
     """Return True for an address of a scheme in :data:`REMOTES`."""
     scheme, colon, rest = text.partition(":")
     return bool(colon) and scheme in REMOTES and (rest.startswith("//") or scheme in _HUBS)
+
+
+def extra_of(text: str) -> str:
+    """Return the extra of hubserve that an address needs, or ""."""
+    return _EXTRAS.get(text.partition(":")[0], "")
 
 
 def open_remote(text: str, settings: InstallSettings) -> Remote:

@@ -18,11 +18,14 @@ from hubserve.registry.progress import Progress, silent
 from hubserve.registry.provenance import Origin
 from hubserve.registry.remotes import open_remote
 from hubserve.registry.remotes.base import Listing, RemoteFile
+from hubserve.registry.remotes.held_copies import hold
 from hubserve.registry.remotes.mirror import Mirror, Synced
 from hubserve.registry.remotes.selection import Chosen, choose
 
 #: folder in the cache of what is served
 REMOTE_CACHE = "remote"
+#: marks the copy of a store in which the last look found no files
+_SEEN_EMPTY = "seen-empty"
 #: of more files, the digests are in the list of the installed files only
 _MOST_DIGESTS = 1000
 _GENERAL_NAMES = ("model", "model_quantized", "inference", "saved_model", "__model__", "pytorch_model")
@@ -78,6 +81,7 @@ def copy_to_serve(text: str, parent: Path, settings: InstallSettings, progress: 
         HubError: it cannot be fetched, and there is no earlier copy.
     """
     note = folder_of(text, parent) / "copy.json"
+    hold(note.parent)
     try:
         copy = copy_of_module(text, parent, settings, progress)
     except Interrupted as error:
@@ -111,7 +115,8 @@ class StoreCopy:
 
     def __init__(self, text: str, parent: Path, settings: InstallSettings, progress: Progress = silent) -> None:
         self._text, self._settings = text, settings
-        self._mirror = Mirror(folder_of(text, parent), "store", settings, progress)
+        self._own = folder_of(text, parent)
+        self._mirror = Mirror(self._own, "store", settings, progress)
 
     @property
     def folder(self) -> Path:
@@ -133,6 +138,7 @@ class StoreCopy:
             HubError: the store cannot be read, or is refused; the copy is as it was.
         """
         remote = open_remote(self._text, self._settings)
+        hold(self._own)
         before = self._mirror.paths()
         known = {path.partition("/")[0] for path in before if not path.endswith("/" + CONFIG_NAME)}
         folders: set[str] = set()
@@ -140,6 +146,7 @@ class StoreCopy:
         def wanted(listing: Listing) -> Sequence[RemoteFile]:
             if listing.is_file:
                 raise InstallError(f"'{remote.shown}' is a file, and no model store. Give the folder that holds the models' folders.")
+            self._check_empty(listing, remote.shown, was_empty=not before)
             files = []
             for each in listing.files:
                 model = each.path.partition("/")[0]
@@ -153,6 +160,17 @@ class StoreCopy:
         for each in folders:  # so that the models are listed
             (self._mirror.files / each).mkdir(parents=True, exist_ok=True)
         return synced
+
+    def _check_empty(self, listing: Listing, shown: str, *, was_empty: bool) -> None:
+        """Accept that a store is empty when two looks in a row find it so: an upload may begin by deleting everything."""
+        seen = self._own / _SEEN_EMPTY
+        if listing.files or (was_empty and self.is_complete):
+            seen.unlink(missing_ok=True)
+        elif not self.is_complete:
+            raise InstallError(f"'{shown}' does not exist, or holds no files. Check the address.")
+        elif not seen.exists():
+            seen.touch()
+            raise InstallError(f"'{shown}' lists no files any more; its models are served until the next look finds the same.")
 
 
 def folder_of(text: str, parent: Path) -> Path:

@@ -35,7 +35,10 @@ class HttpFolder(HttpFiles):
         """See the base class; each file is asked for its size and its ETag, or its time."""
         if self._is_file:
             return Listing(checked([self._file("")._replace(path=self.name)], self.shown, self._settings), is_file=True)
-        return Listing(checked(self._files("", 0), self.shown, self._settings))
+        files = checked(self._files("", 0), self.shown, self._settings)
+        if not files:  # any page without links looks like this, such as that of a login
+            raise InstallError(f"the page of '{self.shown}' links to no files below it. Check the address.")
+        return Listing(files)
 
     def wanted(self, file: RemoteFile) -> Wanted:
         """See the base class."""

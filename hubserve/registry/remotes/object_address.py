@@ -23,19 +23,21 @@ class Location(NamedTuple):
 
     Attributes:
         protocol: its name for the kind of file system.
-        extra: of hubserve, that installs the package.
         path: for the file system, without a slash at the end.
         endpoint: ``https://HOST:PORT`` of a private service; "" for the public one.
         options: for the file system, without credentials.
         credentials: options that are secrets, or lead to them; called when the file system is opened.
+        counts_last_byte: True if the end of a range is its last byte, and not the one after it.
+        hides_refusals: True if the library lists nothing where the service refuses to list.
     """
 
     protocol: str
-    extra: str
     path: str
     endpoint: str
     options: dict[str, Any]
     credentials: Callable[[], dict[str, Any]]
+    counts_last_byte: bool = False
+    hides_refusals: bool = False
 
 
 def parse_location(text: str, *, allow_http: bool, timeout_s: int) -> Location:
@@ -80,7 +82,7 @@ def _s3(rest: str, text: str, timeout_s: int) -> Location:
     if endpoint:
         config["s3"] = {"addressing_style": "path"}
         options["endpoint_url"] = endpoint
-    return Location("s3", "s3", path.strip("/"), endpoint, options, lambda: _s3_credentials(text))
+    return Location("s3", path.strip("/"), endpoint, options, lambda: _s3_credentials(text))
 
 
 def _s3_credentials(text: str) -> dict[str, Any]:
@@ -111,13 +113,13 @@ def _gcs(rest: str, text: str, timeout_s: int) -> Location:  # noqa: ARG001 - al
         path = _from_file("gs", text).get("path") or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS", "")
         return {"token": path} if path else {}
 
-    return Location("gs", "gcs", rest.strip("/"), os.environ.get("STORAGE_EMULATOR_HOST", ""), {}, credentials)
+    return Location("gs", rest.strip("/"), os.environ.get("STORAGE_EMULATOR_HOST", ""), {}, credentials)
 
 
 def _azure_of_triton(rest: str, text: str, timeout_s: int) -> Location:  # noqa: ARG001 - as above
     """Triton's ``as://ACCOUNT/CONTAINER/FOLDER``."""
     account, _, path = rest.partition("/")
-    return Location("abfs", "azure", path.strip("/"), "", {}, lambda: _azure_credentials(text, account))
+    return Location("abfs", path.strip("/"), "", {}, lambda: _azure_credentials(text, account))
 
 
 def _azure(rest: str, text: str, timeout_s: int) -> Location:  # noqa: ARG001 - as above
@@ -125,7 +127,7 @@ def _azure(rest: str, text: str, timeout_s: int) -> Location:  # noqa: ARG001 - 
     container, _, path = rest.partition("/")
     found = _AZURE_ENDPOINT.fullmatch(container)
     account, container = (found[2], found[1]) if found else ("", container)
-    return Location("abfs", "azure", f"{container}/{path}".strip("/"), "", {}, lambda: _azure_credentials(text, account))
+    return Location("abfs", f"{container}/{path}".strip("/"), "", {}, lambda: _azure_credentials(text, account))
 
 
 def _azure_credentials(text: str, account: str) -> dict[str, Any]:
@@ -158,7 +160,9 @@ def _oss(rest: str, text: str, timeout_s: int) -> Location:  # noqa: ARG001 - as
     def credentials() -> dict[str, Any]:
         return {option: os.environ[variable] for option, variable in names.items() if os.environ.get(variable)}
 
-    return Location("oss", "oss", rest.strip("/"), own if own.startswith("https://") else own + ":80", {"endpoint": own}, credentials)
+    checked = own if re.search(r":[0-9]+$", own) else f"{own}:{80 if own.startswith('http://') else 443}"
+    location = Location("oss", rest.strip("/"), checked, {"endpoint": own}, credentials)
+    return location._replace(counts_last_byte=True, hides_refusals=True)
 
 
 def _ssh(rest: str, text: str, timeout_s: int) -> Location:  # noqa: ARG001 - as above
@@ -170,7 +174,7 @@ def _ssh(rest: str, text: str, timeout_s: int) -> Location:  # noqa: ARG001 - as
     options: dict[str, Any] = {"host": found[2].strip("[]"), "known_hosts": (), "connect_timeout": timeout_s, "login_timeout": timeout_s}
     options |= {"username": found[1]} if found[1] else {}
     options |= {"port": int(found[3])} if found[3] else {}
-    return Location("ssh", "ssh", "/" + path.strip("/"), "", options, dict)
+    return Location("ssh", "/" + path.strip("/"), "", options, dict)
 
 
 def _from_file(kind: str, text: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.digests import digest_of, sync
 from hubserve.registry.downloads.http import Interrupted
 from hubserve.registry.progress import Progress
+from hubserve.registry.remotes import extra_of
 from hubserve.registry.remotes.base import Listing, Remote, RemoteFile, checked
 from hubserve.registry.remotes.limits import within
 from hubserve.registry.remotes.object_address import parse_location
@@ -50,10 +51,20 @@ class ObjectStore(Remote):
         entries = [(self._relative(path), info) for path, info in found.items()]
         if not any(relative is not None for relative, _ in entries):
             if not any(path.strip("/") == self._root.strip("/") for path in found):
-                raise InstallError(f"'{self.shown}' does not exist, or holds no files. Check the address.")
+                self._check_place(files)
+                return Listing([])
             # a listing may hold nothing but its name
             return Listing(checked([_file(self.name, files.info(self._root))], self.shown, self._settings), is_file=True)
         return Listing(checked(self._files(entries), self.shown, self._settings))
+
+    def _check_place(self, files: "AbstractFileSystem") -> None:
+        """Raise an error unless an empty listing means that the folder is empty: a library may also list nothing where it was refused."""
+        if self._location.hides_refusals:
+            raise InstallError(
+                f"'{self.shown}' does not exist, holds no files, or is not given out. Check the address and the credentials."
+            )
+        has_folders = self._location.protocol == "ssh"  # buckets have none: there, the bucket itself has to answer
+        files.ls(self._root if has_folders else self._root.partition("/")[0], detail=False)
 
     @staticmethod
     def _files(entries: list[tuple[str | None, dict[str, Any]]]) -> Iterator[RemoteFile]:
@@ -98,7 +109,8 @@ class ObjectStore(Remote):
 
     def _fetch_chunk(self, files: "AbstractFileSystem", source: str, target: Path, start: int, total_bytes: int) -> None:
         end = min(start + _CHUNK_BYTES, total_bytes)
-        chunk = self._guarded(self._settings.fetch_timeout_s, lambda: files.cat_file(source, start=start, end=end))
+        last = end - 1 if self._location.counts_last_byte else end
+        chunk = self._guarded(self._settings.fetch_timeout_s, lambda: files.cat_file(source, start=start, end=last))
         if not chunk or len(chunk) > end - start:
             raise Interrupted(f"'{self.shown}' sent {len(chunk)} bytes where {end - start} were asked for. Try again.")
         with target.open("ab") as file:
@@ -110,11 +122,12 @@ class ObjectStore(Remote):
             import fsspec
 
             quiet_loggers()
-            caching = {} if location.protocol == "ssh" else {"use_listings_cache": False}  # sshfs has no cache, nor the option
+            # sshfs has neither the cache nor the option; ossfs reads each listing from its cache, which is emptied before
+            caching = {} if location.protocol in ("ssh", "oss") else {"use_listings_cache": False}
             return fsspec.filesystem(location.protocol, **caching, **location.options, **location.credentials())
         except ImportError:
             raise MissingDependency(
-                f"'{self.shown}' needs a package that is not installed: pip install 'hubserve[{location.extra}]'"
+                f"'{self.shown}' needs a package that is not installed: pip install 'hubserve[{extra_of(self.shown)}]'"
             ) from None
         except Exception as error:
             raise self._refused(error) from None

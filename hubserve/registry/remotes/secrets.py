@@ -28,6 +28,20 @@ _VARIABLES = (
     "HUGGING_FACE_HUB_TOKEN",
     "MODELSCOPE_API_TOKEN",
 )
+#: variables that a server elsewhere needs to read places, by the extra for them; what names a file of this machine is not among them
+VARIABLES = {
+    "s3": ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"),
+    "azure": (
+        "AZURE_STORAGE_ACCOUNT",
+        "AZURE_STORAGE_KEY",
+        "AZURE_STORAGE_AUTH_TYPE",
+        "AZURE_STORAGE_CLIENT_ID",
+        "AZURE_STORAGE_CONNECTION_STRING",
+    ),
+    "oss": ("OSS_ENDPOINT", "OSS_ACCESS_KEY_ID", "OSS_ACCESS_KEY_SECRET", "OSS_SECURITY_TOKEN"),
+    "hf": ("HF_TOKEN", "HF_ENDPOINT"),
+    "modelscope": ("MODELSCOPE_API_TOKEN", "MODELSCOPE_ENDPOINT"),
+}
 #: they log requests, some with their headers
 _LOGGERS = ("botocore", "aiobotocore", "s3fs", "aiohttp", "fsspec", "gcsfs", "google", "azure", "adlfs", "oss2", "aiooss2", "ossfs")
 _MORE_LOGGERS = ("asyncssh", "huggingface_hub", "httpx", "httpx2", "httpcore", "httpcore2", "modelscope_hub", "urllib3", "msal")

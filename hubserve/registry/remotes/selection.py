@@ -38,6 +38,8 @@ def choose(listing: Listing, shown: str, inside: str = "") -> Chosen:
     Raises:
         InstallError: there is no module or model, or there are several models.
     """
+    if not listing.files:
+        raise InstallError(f"'{shown}' does not exist, or holds no files. Check the address.")
     if listing.is_file:
         return Chosen(listing.files, listing.files[0].path)
     paths = {each.path for each in listing.files}

@@ -55,6 +55,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         path, _, query = self.path.partition("?")
+        if path == "/headers":
+            self.answer(json.dumps({name.lower(): value for name, value in self.headers.items()}).encode())
+            return
         if path == "/":
             about = {"root": self.root_path, "host": self.headers["Host"], "pid": os.getpid(), "cwd": os.listdir(".")}
             self.answer(json.dumps(about).encode(), Content_Type="text/html", Set_Cookie="session=1")
@@ -66,6 +69,8 @@ class Handler(BaseHTTPRequestHandler):
             self.watch()
         elif path == "/left":
             self.answer(b"yes" if self.app.left.is_set() else b"no")
+        elif path == "/seen":
+            self.answer(json.dumps(dict(self.headers.items())).encode())
         elif path == "/go":
             self.app.go_on.set()
             self.answer(b"")

@@ -17,7 +17,8 @@ from hubserve.doctor.findings import Finding
 from hubserve.engines.gpus import gpu_count
 from hubserve.gateway.instances.remote_key import make_key
 from tests.conftest import ROOT, free_port, toy
-from tests.triton_models import scale
+from tests.remote_places import web_index
+from tests.triton_models import scale, write_scale
 from tests.unit.doctor.found import the, worse_than_notes
 
 Examine = Callable[..., list[Finding]]
@@ -251,3 +252,33 @@ def test_a_models_file_as_directory_is_fine(path: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps({"modules_info": {"net": {"init_args": {"directory": "net.onnx"}, "workers": 1}}, "port": free_port()}))
     path.chmod(0o644)
     assert worse_than_notes(examine_config(path)) == []
+
+
+def test_stores_that_are_missing_empty_or_of_one_model_are_found(examine: Examine, tmp_path: Path) -> None:
+    write_scale(tmp_path / "store", "double")
+    (tmp_path / "empty").mkdir()
+    assert examine(model_store=["store"]) == []
+    missing, one = examine(model_store=["nowhere", "store/double"])
+    assert (missing.about, one.about) == ("model_store.0", "model_store.1")
+    assert "is not a folder" in missing.reason
+    assert "the folder of one model" in one.reason
+    (empty,) = examine(model_store=["empty"])
+    assert (empty.level, "holds no model" in empty.reason) == ("warning", True)
+
+
+def test_places_elsewhere_are_read_only_where_that_is_wanted(path: Path, tmp_path: Path) -> None:
+    write_scale(tmp_path / "web", "double")
+    with web_index(tmp_path) as web:
+        modules = {"there": {"init_args": {"directory": f"{web}nothing.onnx"}}}
+        path.write_text(json.dumps({"modules_info": modules, "model_store": [f"{web}web/"], "port": free_port()}))
+        path.chmod(0o644)
+        for about in ("model_store.0", "modules_info.there.init_args.directory"):
+            assert "was not checked" in the(examine_config(path), about).reason
+        found = examine_config(path, network=True)
+        assert "holds 1 folders of models" in the(found, "model_store.0").reason
+        assert the(found, "modules_info.there").level == "error"
+
+
+def test_an_address_with_a_password_is_an_error_that_does_not_show_it(examine: Examine) -> None:
+    (found,) = examine(model_store=["s3://AKIAEXAMPLE:hidden@models/store"])
+    assert (found.level, found.about, "hidden" in found.reason + found.fix) == ("error", "model_store.0", False)

@@ -123,7 +123,25 @@ def test_a_unit_may_bind_low_ports_only_where_it_has_one(config: Path) -> None:
     config.write_text(json.dumps({**json.loads(config.read_text()), "port": 443}))
     unit = unit_text(plan_for("systemd", config))
     assert "AmbientCapabilities=CAP_NET_BIND_SERVICE\n" in unit
-    assert "LoadCredential=grpc-tls-key.pem:/etc/hubserve/secrets/grpc-tls-key.pem\n" in unit
+
+
+def test_keys_sockets_and_headers_of_traces_are_those_of_the_other_machine(config: Path, tmp_path: Path) -> None:
+    more = {"access_keys": "keys.json", "admin_socket": "admin.sock", "trace_endpoint": "http://127.0.0.1:4318"}
+    more |= {"trace_headers": {"authorization": f"Bearer {SECRET}"}}
+    (tmp_path / "keys.json").write_text(SECRET)
+    config.write_text(json.dumps({**json.loads(config.read_text()), **more}))
+    for name in TARGETS:
+        plan = plan_for(name, config)
+        written = get_target(name).render(plan)
+        settings = plan.config()
+        assert settings["access_keys"] == f"{plan.places.secrets}/access-keys.json"
+        assert settings["admin_socket"] == f"{plan.places.sockets}/admin.sock"
+        assert settings["trace_endpoint"] == "http://127.0.0.1:4318"
+        everything = "\n".join([*written.texts.values(), *(command for command, _ in written.next_steps)])
+        assert SECRET not in everything
+        assert "OTEL_EXPORTER_OTLP_HEADERS" in everything
+        assert any("may hold a password" in each for each in plan.notes)
+    assert "RuntimeDirectory=hubserve\n" in unit_text(plan_for("systemd", config))
 
 
 def test_texts_of_several_lines_stay_readable_in_yaml() -> None:

@@ -1,6 +1,8 @@
 """``hub clear`` deletes the cache and leftovers only."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,24 @@ def test_a_socket_of_a_running_server_stays(tmp_path: Path, monkeypatch: pytest.
         server.bind("socket")
         clear(installer.home)
         assert (installer.home / "tmp" / "server" / "socket").is_socket()
+
+
+def test_a_copy_that_another_process_serves_stays(tmp_path: Path) -> None:
+    copies = tmp_path / "home" / "cache" / "remote"
+    for name in ("served", "left"):
+        (copies / name).mkdir(parents=True)
+        (copies / name / "model.onnx").write_bytes(b"model")
+    hold = "import sys, pathlib; from hubserve.registry.remotes.held_copies import hold; "
+    hold += "hold(pathlib.Path(sys.argv[1])); print(); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", hold, str(copies / "served")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert clear(tmp_path / "home")["cache"] == 5
+        assert (copies / "served" / "model.onnx").is_file()
+        assert not (copies / "left").exists()
+        process.communicate("\n")
+    assert clear(tmp_path / "home")["cache"] == 5
+    assert not copies.exists()

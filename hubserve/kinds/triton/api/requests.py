@@ -12,7 +12,9 @@ from hubserve.kinds.triton.api.replies import ResponseIterator, awaited, loop_ru
 from hubserve.kinds.triton.api.responses import InferenceResponseSender
 from hubserve.kinds.triton.api.tensors import Tensor, find_tensor
 from hubserve.kinds.triton.api.texts import text_of, texts_of
+from hubserve.kinds.triton.api.traces import InferenceTrace
 from hubserve.types import SequencePart
+from hubserve.wire.current_requests import current_trace
 
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
@@ -31,17 +33,6 @@ _RESERVED = (
 )
 #: the keys of the requests that are executed in this context; unknown in threads that a model has started
 PARENTS: "ContextVar[Optional[Tuple[int, ...]]]" = ContextVar("hubserve_parents", default=None)
-
-
-class InferenceTrace:
-    """Placeholder for models that pass it on; nothing is traced through it."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def get_context(self) -> Optional[str]:
-        """Return None, the context of a request that is not traced."""
-        return None
 
 
 class Server(NamedTuple):
@@ -164,6 +155,8 @@ class InferenceRequest:
             request._flags = raw.sequence.start * TRITONSERVER_REQUEST_FLAG_SEQUENCE_START
             request._flags |= raw.sequence.end * TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
         request._priority = raw.priority
+        if raw.trace:
+            request._trace = InferenceTrace(raw.trace)
         request._raw = raw
         return request
 
@@ -298,6 +291,7 @@ class InferenceRequest:
                 parents=server.open_keys() if parents is None else parents,
                 blocking=parents is not None,
                 halting=waits and parents is not None and loop_runs_here(),
+                trace=self._trace.traceparent or current_trace(),
             )
         )
 

@@ -8,6 +8,7 @@ from hubserve.errors import LoadFailed, ModuleNotFound
 from hubserve.gateway.dataplane import DataPlane, ServedModule
 from hubserve.gateway.ensembles.plan import EnsembleStep
 from hubserve.gateway.statistics import Execution, Responses, Tally
+from hubserve.gateway.visible_models import Models
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.settings import ServerSettings
 
@@ -25,24 +26,28 @@ _EXTENSIONS = (
     "trace",
     "logging",
 )
+#: those that belong to the admin surface
+_OF_ADMIN = ("model_repository", "model_repository(unload_dependents)", "system_shared_memory", "trace", "logging")
 
 
 class ModelCatalog:
     """The served models in the protocol's terms. Dicts are in the JSON form of the protocol over HTTP.
 
     Args:
-        dataplane: the served modules.
+        dataplane: the served modules that the current request may use.
+        all_models: all served modules: readiness is that of all, and the steps of an ensemble are parts of it.
         settings: the server's.
     """
 
-    def __init__(self, dataplane: DataPlane, settings: ServerSettings) -> None:
+    def __init__(self, dataplane: Models, all_models: DataPlane, settings: ServerSettings) -> None:
         self._dataplane = dataplane
+        self._all_models = all_models
         self._server_name = settings.v2_server_name
         self._signatures: WeakKeyDictionary[ServedModule, Signature] = WeakKeyDictionary()
 
     def is_ready(self) -> bool:
         """Return True if every model can answer."""
-        return all(module.ready for module in self._dataplane)
+        return all(module.ready for module in self._all_models)
 
     def find(self, name: str, version: str = "") -> ServedModule:
         """Return a served module.
@@ -84,22 +89,28 @@ class ModelCatalog:
                 module = await self._dataplane.loaded(name, version or None)
             except LoadFailed as error:
                 raise LoadFailed(f"failed to load '{name}', {error.message}", error.detail) from None
-            signature = self._signature_of(module)
+            signature = self.signature_of(module)
         return signature
 
-    def _signature_of(self, module: ServedModule) -> Signature:
+    def signature_of(self, module: ServedModule) -> Signature:
+        """Return the inputs and outputs of a loaded module."""
         signature = self.cached_signature(module)
         if signature is None:
             signature = self._signatures[module] = Signature(module, self._step_labels)
         return signature
 
     def _step_labels(self, step: EnsembleStep, output: str) -> list[str]:
-        module = self.find(step.model, step.version or "")
-        return self._signature_of(module).labels(output) if module.is_loaded else []
+        module = self._all_models.get(step.model, step.version or None)
+        return self.signature_of(module).labels(output) if module.is_loaded else []
 
-    def server_metadata(self) -> dict[str, Any]:
-        """Return ``{"name", "version", "extensions"}``."""
-        return {"name": self._server_name, "version": __version__, "extensions": list(_EXTENSIONS)}
+    def server_metadata(self, *, has_admin: bool) -> dict[str, Any]:
+        """Return ``{"name", "version", "extensions"}``.
+
+        Args:
+            has_admin: whether the client's address has the admin surface.
+        """
+        extensions = [each for each in _EXTENSIONS if has_admin or each not in _OF_ADMIN]
+        return {"name": self._server_name, "version": __version__, "extensions": extensions}
 
     async def model_metadata(self, name: str, version: str = "") -> dict[str, Any]:
         """Return ``{"name", "versions", "platform", "inputs", "outputs"}``, once the model is loaded.

@@ -1,5 +1,6 @@
 """Map errors to the protocol's HTTP and gRPC status codes."""
 
+from hubserve.access.refusals import Forbidden, Unauthenticated
 from hubserve.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -17,7 +18,6 @@ from hubserve.errors import (
 from hubserve.net.asgi import ClientGone
 from hubserve.net.content_encoding import UnknownEncoding
 from hubserve.net.request_body import TooSlow
-from hubserve.protocols.admin import Forbidden
 from hubserve.protocols.model_control import NotInRepository
 
 
@@ -50,6 +50,7 @@ class NotSupported(HubError):
 #: error -> (HTTP status, name of a ``grpc.StatusCode``); the first matching class wins
 _STATUSES: tuple[tuple[type[HubError], int, str], ...] = (
     (NoSuchResource, 404, "NOT_FOUND"),
+    (Unauthenticated, 401, "UNAUTHENTICATED"),
     (Forbidden, 403, "PERMISSION_DENIED"),
     (WrongMethod, 405, "UNIMPLEMENTED"),
     (NotSupported, 501, "UNIMPLEMENTED"),

@@ -6,6 +6,7 @@ from typing import cast
 
 from hubserve.errors import InvalidInput
 from hubserve.gateway.dataplane import ServedModule
+from hubserve.net.asgi import permitted_priority
 from hubserve.protocols.arguments import ArgumentReader
 from hubserve.protocols.open_inference.core.catalog import ModelCatalog
 from hubserve.protocols.open_inference.core.decode import RequestDecoder
@@ -82,6 +83,7 @@ class Inference:
         memory = self._memory_for(call)
         encoder = ResponseEncoder(signature, call, memory)
         request = RequestDecoder(signature, memory).decode(call)
+        request.priority = permitted_priority(request.priority)
         if request.arguments is not None:
             await self._read_arguments(request, signature)
         return request, encoder

@@ -3,7 +3,8 @@
 from typing import Any
 
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable
-from hubserve.gateway.dataplane import DataPlane, ServedModule
+from hubserve.gateway.dataplane import ServedModule
+from hubserve.gateway.visible_models import Models
 from hubserve.protocols.documents import JsonBounds, parse_json
 from hubserve.protocols.model_control import LOADING, READY, UNAVAILABLE, ModelControl, ModelState, NotInRepository
 
@@ -20,7 +21,7 @@ class Repository:
         models: loads and unloads models; None if that is not possible.
     """
 
-    def __init__(self, dataplane: DataPlane, models: ModelControl | None = None) -> None:
+    def __init__(self, dataplane: Models, models: ModelControl | None = None) -> None:
         self._dataplane = dataplane
         self._models = models
 

@@ -29,15 +29,24 @@ class OpenInference:
     """
 
     def __init__(self, context: Context) -> None:
-        dataplane, settings = context.dataplane, context.settings
-        self.catalog = ModelCatalog(dataplane, settings)
+        dataplane, all_models, settings = context.dataplane, context.all_models, context.settings
+        self.catalog = ModelCatalog(dataplane, all_models, settings)
         self.repository = Repository(dataplane, context.models)
         self.shared_memory = SharedMemory(settings)
         self.cuda_shared_memory = CudaSharedMemory()
-        self.tracer = Tracer(settings, dataplane)
+        self.tracer = Tracer(settings, dataplane, context.telemetry.traces)
         self.logs = LogSettings()
         self.large_requests = LargeRequests(context.decoders, context.bounds)
         arguments = ArgumentReader(context.decoders, context.bounds)
         self.inference = Inference(self.catalog, self.shared_memory, self.tracer, arguments)
-        dataplane.provide_model_access(OpenInferenceAccess(dataplane, self.catalog, self.inference, self.repository))
+        all_models.provide_model_access(self._model_access(context, arguments))
         context.on_close.append(self.tracer.close)
+
+    def _model_access(self, context: Context, arguments: ArgumentReader) -> OpenInferenceAccess:
+        """Return the models as other models use them: whichever client a model computes for, it uses those that it is made of."""
+        models = context.all_models
+        if context.gate is None:
+            return OpenInferenceAccess(models, self.catalog, self.inference, self.repository)
+        catalog = ModelCatalog(models, models, context.settings)
+        inference = Inference(catalog, self.shared_memory, self.tracer, arguments)
+        return OpenInferenceAccess(models, catalog, inference, Repository(models, context.models))

@@ -1,6 +1,6 @@
 """Registry of the shared memory regions that clients on this machine offer for inputs and outputs."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 from hubserve.errors import InvalidInput, Unavailable
 from hubserve.protocols.open_inference.core.errors import NoSuchResource, NotSupported
@@ -91,10 +91,15 @@ class SharedMemory:
 
     def _require(self) -> None:
         if not self._is_on:
-            raise NotSupported(
-                "shared memory is off on this server. Send the tensors in the request, or start the server with --shared-memory, "
-                "or 'shared_memory': true in its configuration"
-            )
+            refuse_shared_memory()
+
+
+def refuse_shared_memory() -> NoReturn:
+    """Raise NotSupported, also where there is shared memory and an address does not show it."""
+    raise NotSupported(
+        "shared memory is off on this server. Send the tensors in the request, or start the server with --shared-memory, "
+        "or 'shared_memory': true in its configuration"
+    )
 
 
 class CudaSharedMemory:

@@ -1,7 +1,7 @@
-"""Trace a sample of the requests to files, as the protocol's trace settings say.
+"""Trace a sample of the requests, as the protocol's trace settings say: to files, or as spans of the server's OTLP endpoint.
 
-Each trace is an object ``{"id", "model_name", "model_version", "request_id", "timestamps": [{"name", "ns"}, ...]}``; ``ns`` is on the
-clock of ``time.monotonic_ns``.
+Each trace in a file is an object ``{"id", "model_name", "model_version", "request_id", "timestamps": [{"name", "ns"}, ...]}``; ``ns``
+is on the clock of ``time.monotonic_ns``.
 """
 
 import time
@@ -10,10 +10,20 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from hubserve.gateway.dataplane import DataPlane
+from hubserve.gateway.visible_models import Models
 from hubserve.protocols.open_inference.core.trace_files import TraceFiles
-from hubserve.protocols.open_inference.core.trace_settings import MODE, TIMESTAMPS, check_changes, default_settings, trace_folder
+from hubserve.protocols.open_inference.core.trace_settings import (
+    FILES,
+    SPANS,
+    TIMESTAMPS,
+    check_changes,
+    check_mode,
+    default_settings,
+    trace_folder,
+)
 from hubserve.settings import ServerSettings
+from hubserve.telemetry.request_record import CURRENT
+from hubserve.telemetry.traces import Traces
 
 #: key of :attr:`hubserve.types.InferRequest.marks` -> the protocol's name of that timestamp
 _TIMESTAMP_NAMES = (
@@ -49,14 +59,20 @@ class Tracer:
     Args:
         settings: the server's; ``trace_dir`` is the folder of the files.
         dataplane: the served modules.
+        traces: makes spans; None if the server has no endpoint for them.
     Raises:
         ConfigError: ``trace_dir`` names the home of a user that does not exist.
     """
 
-    def __init__(self, settings: ServerSettings, dataplane: DataPlane) -> None:
+    def __init__(self, settings: ServerSettings, dataplane: Models, traces: Traces | None = None) -> None:
         self._dataplane = dataplane
+        self._traces = traces
         self._folder = trace_folder(settings.trace_dir)
         self._files = TraceFiles(self._folder) if self._folder else None
+        self._modes = [FILES] if self._folder or traces is None else []
+        if traces is not None:
+            self._modes.append(SPANS)
+        self._mode = self._modes[0]
         self._defaults = default_settings(self._folder)
         self._all = _Scope(dict(self._defaults))
         self._models: dict[str, _Scope] = {}
@@ -74,7 +90,7 @@ class Tracer:
             self._dataplane.get(model)
         values = self._values(model)
         values["trace_count"] = self._counting_scope(model).left
-        return {name: value if name == "trace_level" else str(value) for name, value in values.items()} | {"trace_mode": MODE}
+        return {name: value if name == "trace_level" else str(value) for name, value in values.items()} | {"trace_mode": self._mode}
 
     def update(self, model: str, changes: dict[str, Any]) -> dict[str, Any]:
         """Change some settings.
@@ -91,7 +107,12 @@ class Tracer:
         """
         if model:
             self._dataplane.get(model)
-        checked = check_changes(changes, self._folder)
+        mode = self._mode
+        if isinstance(changes, dict) and "trace_mode" in changes:
+            wanted = check_mode(changes["trace_mode"], self._modes, model)
+            mode = self._mode if model else wanted
+        checked = check_changes(changes, self._folder, mode)
+        self._mode = mode
         scope = self._models.get(model, _Scope()) if model else self._all
         kept = {name: value for name, value in (scope.values | checked).items() if value is not None}
         scope.values = kept if model else self._defaults | kept
@@ -117,7 +138,7 @@ class Tracer:
         Returns:
             A context manager that gives the value for :attr:`hubserve.types.InferRequest.marks`: None if the request is not traced.
         """
-        if not self._is_on or self._files is None:
+        if not self._is_on:
             return _NOT_TRACED
         values = self._values(model)
         counting = self._counting_scope(model)
@@ -128,6 +149,11 @@ class Tracer:
         if scope.seen % values["trace_rate"]:
             return _NOT_TRACED
         counting.left -= counting.left > 0
+        if self._mode == SPANS or self._files is None:
+            record = CURRENT.get()
+            if record is not None and self._traces is not None:
+                self._traces.force(record)
+            return _NOT_TRACED
         self._last_id += 1
         trace = {
             "id": self._last_id,

@@ -8,9 +8,10 @@ from functools import partial
 from hubserve.errors import HubError, TooLarge
 from hubserve.net.grpc.call import Call
 from hubserve.net.grpc.framing import Message
-from hubserve.net.grpc.status import Status
+from hubserve.net.grpc.status import RpcError, Status
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.errors import grpc_status
+from hubserve.protocols.open_inference.core.shared_memory import refuse_shared_memory
 from hubserve.protocols.open_inference.grpc.codec import sendable
 from hubserve.settings import ServerSettings
 
@@ -31,6 +32,13 @@ def refusal(error: Exception) -> tuple[Status, str]:
     return Status.INTERNAL, _UNEXPECTED
 
 
+def status_of(error: Exception) -> str:
+    """Return the name of the status of an error."""
+    if isinstance(error, RpcError):
+        return error.status.name
+    return grpc_status(error) if isinstance(error, HubError) else Status.INTERNAL.name
+
+
 def deadline_of(call: Call, settings: ServerSettings) -> float:
     """Return a call's deadline on the clock of ``time.monotonic``: the client's, or ``request_timeout_s`` from now if that is sooner."""
     latest = time.monotonic() + settings.request_timeout_s
@@ -39,7 +47,9 @@ def deadline_of(call: Call, settings: ServerSettings) -> float:
 
 def memory_check(context: Context, call: Call) -> Callable[[], None] | None:
     """Return a check that raises Forbidden unless the client may use shared memory; None if the server has none."""
-    return partial(context.admin.check_call, call.peer, call.metadata) if context.settings.shared_memory else None
+    if not context.settings.shared_memory:
+        return None
+    return partial(context.admin.check_call, call.peer, call.metadata) if context.admin else refuse_shared_memory
 
 
 def check_small(data: Message) -> None:

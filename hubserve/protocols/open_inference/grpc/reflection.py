@@ -3,7 +3,7 @@
 ``grpc.reflection.v1`` and ``v1alpha`` have the same messages; they are described here because none of the server's dependencies has both.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -119,6 +119,23 @@ class Reflection:
             if name in file.enum_types_by_name and not rest:
                 return file
         return None
+
+
+def without_methods(file: Any, names: Collection[str]) -> Any:
+    """Return the descriptor of a file without some methods of its services, and without the messages that only these have."""
+    pool = descriptor_pool.DescriptorPool()
+    for each in reversed([*_with_dependencies(file)]):
+        if each is not file:
+            pool.AddSerializedFile(each.serialized_pb)
+    proto = descriptor_pb2.FileDescriptorProto.FromString(file.serialized_pb)
+    messages: set[str] = set()
+    for service in proto.service:
+        for method in [each for each in service.method if each.name in names]:
+            messages |= {each.rpartition(".")[2] for each in (method.input_type, method.output_type)}
+            service.method.remove(method)
+    for message in [each for each in proto.message_type if each.name in messages]:
+        proto.message_type.remove(message)
+    return pool.AddSerializedFile(proto.SerializeToString())
 
 
 def _is_in_message(message: Any, symbol: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 from tritonclient.grpc import service_pb2
 
+from hubserve.access.keys import Need
 from hubserve.net.admission import Admission
 from hubserve.net.content_encoding import decode_body
 from hubserve.net.grpc.call import Call, endpoint_of
@@ -19,6 +20,7 @@ from hubserve.net.grpc.framing import Answer, Message
 from hubserve.net.grpc.service import Method, Service
 from hubserve.net.http2.endpoint import ConnectionLimit
 from hubserve.net.tls.listener import TlsListener
+from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.service import OpenInference
 from hubserve.protocols.open_inference.grpc.call_errors import check_small, deadline_of, memory_check, refusal
@@ -27,9 +29,9 @@ from hubserve.protocols.open_inference.grpc.health import SERVICE as HEALTH_SERV
 from hubserve.protocols.open_inference.grpc.health import Health
 from hubserve.protocols.open_inference.grpc.large_messages import encode_large, read_message
 from hubserve.protocols.open_inference.grpc.raw_tensors import response_parts
-from hubserve.protocols.open_inference.grpc.reflection import Reflection
+from hubserve.protocols.open_inference.grpc.reflection import Reflection, without_methods
 from hubserve.protocols.open_inference.grpc.stream import Stream
-from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS, UnaryCalls
+from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS, NEEDS, UnaryCalls
 
 log = logging.getLogger("hubserve")
 
@@ -47,6 +49,7 @@ class GrpcServer:
 
     Attributes:
         endpoint: state that its connections share.
+        methods: path -> method.
     """
 
     def __init__(self, context: Context, connection_limit: ConnectionLimit) -> None:
@@ -56,9 +59,11 @@ class GrpcServer:
         self._server: asyncio.Server | None = None
         settings = context.settings
         self._health = Health(self._service.catalog.is_ready, ("", SERVICE), settings.client_timeout_s)
-        self._reflection = Reflection([service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR], [SERVICE, HEALTH_SERVICE])
+        own = service_pb2.DESCRIPTOR if context.admin else without_methods(service_pb2.DESCRIPTOR, ADMIN_CALLS)
+        self._reflection = Reflection([own, health_pb2.DESCRIPTOR], [SERVICE, HEALTH_SERVICE])
+        self.methods = {f"/{service}/{name}": each for service, methods in self._services().items() for name, each in methods.items()}
         service = Service(
-            methods={f"/{service}/{name}": each for service, methods in self._services().items() for name, each in methods.items()},
+            methods=self.methods,
             max_calls=settings.max_concurrency,
             max_message_bytes=settings.grpc_max_message_bytes or settings.max_body_bytes,
             client_timeout_s=settings.client_timeout_s,
@@ -68,6 +73,7 @@ class GrpcServer:
             refuse=refusal,
             telemetry=context.telemetry,
             client_of=context.proxies.client_of if context.proxies.are_set else None,
+            gate=context.gate,
         )
         self.endpoint = endpoint_of(service)
         self.endpoint.connection_limit = connection_limit
@@ -100,14 +106,20 @@ class GrpcServer:
     def _services(self) -> dict[str, dict[str, Method]]:
         methods = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods
         messages = {each.name: getattr(service_pb2, each.input_type.name) for each in methods}
-        handlers = {name: _decoding(messages[name], call) for name, call in UnaryCalls(self._service).table.items()}
-        handlers |= {name: self._restricted(handlers[name]) for name in ADMIN_CALLS}
-        inference = {name: Method(self._admitting(handler)) for name, handler in handlers.items()}
-        inference["ModelInfer"] = Method(self._admitting(self._infer))
-        inference["ModelStreamInfer"] = Method(self._stream, streams=True)
+        admin = self._context.admin
+        calls = UnaryCalls(self._service, has_admin=admin is not None).table
+        handlers = {name: _decoding(messages[name], call) for name, call in calls.items()}
+        if admin:
+            handlers |= {name: _restricted(handlers[name], admin) for name in ADMIN_CALLS}
+        inference = {name: Method(self._admitting(handler), need=NEEDS.get(name, Need.ADMIN)) for name, handler in handlers.items()}
+        inference["ModelInfer"] = Method(self._admitting(self._infer), need=Need.INFER)
+        inference["ModelStreamInfer"] = Method(self._stream, streams=True, has_requests=True, need=Need.INFER)
         check = _decoding(health_pb2.HealthCheckRequest, self._health.check)
-        health = {"Check": Method(self._admitting(check)), "Watch": Method(self._health.watch, streams=True)}
-        reflection = {"ServerReflectionInfo": Method(self._reflection.answer, streams=True)}
+        health = {
+            "Check": Method(self._admitting(check), need=Need.OPEN),
+            "Watch": Method(self._health.watch, streams=True, need=Need.OPEN),
+        }
+        reflection = {"ServerReflectionInfo": Method(self._reflection.answer, streams=True, need=Need.ANY)}
         return {SERVICE: inference, HEALTH_SERVICE: health, **dict.fromkeys(self._reflection.names, reflection)}
 
     def _admitting(self, handler: Handler) -> Callable[[Message, Call], Awaitable[Answer]]:
@@ -117,15 +129,6 @@ class GrpcServer:
             with self._context.admission.admit() as admission:
                 admission.reserve(len(data))
                 return await handler(data, call, admission)
-
-        return answer
-
-    def _restricted(self, handler: Handler) -> Handler:
-        """Return a handler that lets only clients of the admin surface call ``handler``."""
-
-        async def answer(data: Message, call: Call, admission: Admission) -> Answer:
-            self._context.admin.check_call(call.peer, call.metadata)
-            return await handler(data, call, admission)
 
         return answer
 
@@ -151,6 +154,16 @@ class GrpcServer:
         limit = settings.grpc_max_message_bytes or settings.max_body_bytes
         with self._context.admission.admit() as admission:
             return bytes(await decode_body(memoryview(message), coding, limit, admission))
+
+
+def _restricted(handler: Handler, admin: AdminSurface) -> Handler:
+    """Return a handler that lets only clients of the admin surface call ``handler``."""
+
+    async def answer(data: Message, call: Call, admission: Admission) -> Answer:
+        admin.check_call(call.peer, call.metadata)
+        return await handler(data, call, admission)
+
+    return answer
 
 
 def _decoding(message: type, call: Callable[[Any], Awaitable[Any]]) -> Handler:

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Any, cast
 
+from hubserve.access.refusals import Unauthenticated
 from hubserve.errors import Unavailable
 from hubserve.net.admission import Pace
 from hubserve.net.grpc.call import Call
 from hubserve.net.grpc.framing import Message
+from hubserve.net.grpc.status import Status
 from hubserve.net.request_body import TooSlow
 from hubserve.protocols.base import Context
 from hubserve.protocols.open_inference.core.encode import FINAL
@@ -17,6 +20,7 @@ from hubserve.protocols.open_inference.grpc.call_errors import deadline_of, memo
 from hubserve.protocols.open_inference.grpc.codec import EMPTY_FINAL
 from hubserve.protocols.open_inference.grpc.large_messages import encode_large, read_message
 from hubserve.protocols.open_inference.grpc.stream_responses import RequestResponses, ResponseQueue
+from hubserve.telemetry.request_record import CURRENT
 
 
 class Stream:
@@ -40,10 +44,11 @@ class Stream:
         self._context = context
         self._call = call
         self._tasks: set[asyncio.Task[None]] = set()
-        self._queue = ResponseQueue(call, context.admission)
+        self._queue = ResponseQueue(call, context)
         self._reading: asyncio.Task[Any] | None = None
         self._pace: Pace | None = None  # of the client, while the stream waits for it to read
         self._sent_bytes = 0  # when that wait began
+        self._requests = 0
         self._error: Exception | None = None
         # clients may ask for the first error to end the stream, with that error's status
         self._ends_with_error = call.metadata.get("triton_grpc_error") == "true"
@@ -83,7 +88,7 @@ class Stream:
             for task in left:
                 task.cancel()
             await asyncio.gather(*left, return_exceptions=True)
-            self._queue.close()
+            self._queue.close(self._error)
         if self._error:
             try:
                 raise self._error
@@ -98,7 +103,11 @@ class Stream:
             data = await self._call.read()
             if data is None:
                 return
-            task = asyncio.create_task(self._answer(data, self._queue.add()))
+            self._requests += 1
+            record = self._context.telemetry.begin_within(self._call.record, self._requests)
+            record.received_bytes = len(data)
+            CURRENT.set(record)  # the task gets a copy of this context
+            task = asyncio.create_task(self._answer(data, self._queue.add(record)))
             self._tasks.add(task)
             task.add_done_callback(self._on_answered)
 
@@ -114,15 +123,33 @@ class Stream:
                 request = await read_message(data, self._service.large_requests, responses.set_id)
                 request.deadline, request.reserve = deadline_of(self._call, self._context.settings), admission.reserve_more
                 request.check_memory = memory_check(self._context, self._call)
-                await self._infer(request, responses)
+                with self._permitted():
+                    await self._infer(request, responses)
+            responses.end(Status.OK.name)
+        except asyncio.CancelledError:
+            responses.cancel(self._error)
+            raise
         except Exception as error:
-            if self._ends_with_error:
+            if self._ends_with_error or isinstance(error, Unauthenticated):
                 self._abort(error)
             responses.add_error(error)
         finally:
-            responses.is_done = True
             self._queue.advance()
         await self._flush()
+
+    @contextlib.contextmanager
+    def _permitted(self) -> Iterator[None]:
+        """Count a request for the limits of its key, which may have been revoked since the stream was opened.
+
+        Raises:
+            HubError: the key does not permit it.
+        """
+        gate, stream, record = self._context.gate, self._call.record.access, CURRENT.get()
+        if gate is None or stream is None or record is None:
+            yield
+        else:
+            with gate.request(stream) as record.access:
+                yield
 
     async def _infer(self, request: InferCall, responses: RequestResponses) -> None:
         inference, decoders = self._service.inference, self._context.decoders

@@ -5,6 +5,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2
 
+from hubserve.access.keys import Need
 from hubserve.errors import InvalidInput, ModuleNotFound
 from hubserve.protocols.open_inference.core.service import OpenInference
 from hubserve.protocols.open_inference.grpc.codec import message_from_json, parameter_value
@@ -23,6 +24,16 @@ ADMIN_CALLS = {
     "TraceSetting",
     "LogSettings",
 }
+#: the other calls -> what they need a client's key to permit
+NEEDS = {
+    "ServerLive": Need.OPEN,
+    "ServerReady": Need.OPEN,
+    "ModelReady": Need.METADATA,
+    "ServerMetadata": Need.METADATA,
+    "ModelMetadata": Need.METADATA,
+    "ModelConfig": Need.METADATA,
+    "ModelStatistics": Need.METADATA,
+}
 
 
 class UnaryCalls:
@@ -30,13 +41,15 @@ class UnaryCalls:
 
     Args:
         service: the protocol.
+        has_admin: whether the clients' address has the admin surface.
 
     Attributes:
         table: name of a call -> its handler.
     """
 
-    def __init__(self, service: OpenInference) -> None:
+    def __init__(self, service: OpenInference, *, has_admin: bool) -> None:
         self._service = service
+        self._has_admin = has_admin
         self._catalog = service.catalog
         self.table: dict[str, Callable[[Any], Awaitable[Any]]] = {
             "ServerLive": self._live,
@@ -58,6 +71,8 @@ class UnaryCalls:
             "TraceSetting": self._trace,
             "LogSettings": self._logs,
         }
+        if not has_admin:
+            self.table = {name: call for name, call in self.table.items() if name not in ADMIN_CALLS}
 
     async def _live(self, _: Any) -> Any:
         return service_pb2.ServerLiveResponse(live=True)
@@ -73,7 +88,7 @@ class UnaryCalls:
         return service_pb2.ModelReadyResponse(ready=ready)
 
     async def _server_metadata(self, _: Any) -> Any:
-        return message_from_json(service_pb2.ServerMetadataResponse(), self._catalog.server_metadata())
+        return message_from_json(service_pb2.ServerMetadataResponse(), self._catalog.server_metadata(has_admin=self._has_admin))
 
     async def _model_metadata(self, request: Any) -> Any:
         metadata = await self._catalog.model_metadata(request.name, request.version)

@@ -7,29 +7,40 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
+from hubserve.access.keys import Need
 from hubserve.errors import HubError, InvalidInput, ModuleNotFound, Unavailable, drop_frames
 from hubserve.net.admission import Admission
 from hubserve.net.asgi import ClientGone, deadline_of, priority_of, while_connected
 from hubserve.net.content_encoding import decode_body, encode_body, wanted_coding
 from hubserve.net.headers import header
 from hubserve.net.request_body import read_body
+from hubserve.protocols.admin import AdminSurface
 from hubserve.protocols.base import Context, Protocol
 from hubserve.protocols.open_inference.core.json_tensors import dump_json
 from hubserve.protocols.open_inference.core.service import OpenInference
+from hubserve.protocols.open_inference.core.shared_memory import refuse_shared_memory
 from hubserve.protocols.open_inference.core.signatures import Signature
 from hubserve.protocols.open_inference.core.types import NOT_ENCODED, InferCall, InferResult
 from hubserve.protocols.open_inference.http import admin_routes
+from hubserve.protocols.open_inference.http.admin_operations import describe_admin
 from hubserve.protocols.open_inference.http.encode import encode_large, needs_steps, write_result
 from hubserve.protocols.open_inference.http.generate import write_generate
 from hubserve.protocols.open_inference.http.large_requests import RequestReader
+from hubserve.protocols.open_inference.http.model_operations import describe_model
 from hubserve.protocols.open_inference.http.responses import BINARY, JSON, EventStream, error_body, respond, respond_error, respond_json
-from hubserve.protocols.open_inference.http.routes import PREFIX, Handler, Router
+from hubserve.protocols.open_inference.http.routes import PREFIX, Handler, Route, Router
+from hubserve.protocols.open_inference.http.server_operations import describe_server
+from hubserve.protocols.openapi.document import Document
 
 _MODEL = r"models/(?P<model>[^/]+)(?:/versions/(?P<version>[^/]+))?"
 
 
 class OpenInferenceProtocol(Protocol):
-    """Handlers of the protocol's paths; those of the admin surface are in :mod:`hubserve.protocols.open_inference.http.admin_routes`."""
+    """Handlers of the protocol's paths; those of the admin surface are in :mod:`hubserve.protocols.open_inference.http.admin_routes`.
+
+    Attributes:
+        router: the table of paths.
+    """
 
     prefixes = (PREFIX.rstrip("/"), PREFIX)
 
@@ -41,26 +52,44 @@ class OpenInferenceProtocol(Protocol):
         self._inference = service.inference
         self._reader = RequestReader(service.large_requests, context.bounds)
         self._nan = context.settings.v2_nan
-        routes: list[tuple[str, str, Handler]] = [  # the most frequent first
-            (_MODEL + "/infer", "POST", self._infer),
-            (_MODEL + "/generate", "POST", self._generate),
-            (_MODEL + "/generate_stream", "POST", self._generate_stream),
-            ("health/live", "GET", self._live),
-            ("health/ready", "GET", self._ready),
-            ("models/stats", "GET", self._statistics),
-            (_MODEL + "/ready", "GET", self._model_ready),
-            (_MODEL + "/config", "GET", self._model_config),
-            (_MODEL + "/stats", "GET", self._statistics),
-            ("", "GET", self._server_metadata),
-            (_MODEL, "GET", self._model_metadata),
+        routes: list[Route] = [  # the most frequent first
+            Route(_MODEL + "/infer", "POST", self._infer, Need.INFER),
+            Route(_MODEL + "/generate", "POST", self._generate, Need.INFER),
+            Route(_MODEL + "/generate_stream", "POST", self._generate_stream, Need.INFER),
+            Route("health/live", "GET", self._live, Need.OPEN),
+            Route("health/ready", "GET", self._ready, Need.OPEN),
+            Route("models/stats", "GET", self._statistics, Need.METADATA),
+            Route(_MODEL + "/ready", "GET", self._model_ready, Need.METADATA),
+            Route(_MODEL + "/config", "GET", self._model_config, Need.METADATA),
+            Route(_MODEL + "/stats", "GET", self._statistics, Need.METADATA),
+            Route("", "GET", self._server_metadata, Need.METADATA),
+            Route(_MODEL, "GET", self._model_metadata, Need.METADATA),
         ]
-        routes += [(pattern, method, self._restricted(handler)) for pattern, method, handler in admin_routes.ROUTES]
-        self._router = Router(routes)
+        if context.admin:
+            routes += [
+                Route(pattern, method, self._restricted(handler, context.admin), Need.ADMIN)
+                for pattern, method, handler in admin_routes.ROUTES
+            ]
+        self.router = Router(routes)
+
+    def describe(self, document: Document) -> None:
+        """See the base class."""
+        describe_server(document)
+        if self.context.admin is not None:
+            describe_admin(document, self.settings)
+        for each in document.modules:
+            describe_model(document, each, self._catalog.signature_of(each.module))
+            for version, module in each.versions.items():
+                describe_model(document, each, self._catalog.signature_of(module), version)
+
+    def need_of(self, scope: Scope) -> Need:
+        """Return what a request needs its key to permit: what its route says."""
+        return self.router.need_of(scope["method"], scope["path"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - bodies are read from the exchange
         """Answer one request."""
         try:
-            handler, arguments = self._router.find(scope["method"], scope["path"])
+            handler, arguments = self.router.find(scope["method"], scope["path"])
             with self.admission.admit() as admission:
                 await handler(scope, send, admission, **arguments)
         except ClientGone as error:
@@ -78,7 +107,9 @@ class OpenInferenceProtocol(Protocol):
         if self._catalog.is_ready():
             await respond_json(send, {"ready": True})
             return
-        reasons = [f"'{module.plan.info.name}': {module.not_ready_reason}" for module in self.dataplane if not module.ready]
+        reasons = [f"'{module.plan.info.name}': {module.not_ready_reason}" for module in self.context.all_models if not module.ready]
+        if self.context.gate:  # this path needs no key
+            reasons = [f"{len(reasons)} models"]
         await respond_json(send, {"ready": False, "error": "not ready: " + "; ".join(reasons)}, 400)
 
     async def _model_ready(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
@@ -94,7 +125,7 @@ class OpenInferenceProtocol(Protocol):
             await respond_json(send, {"name": model, "ready": False, "error": reason}, 400)
 
     async def _server_metadata(self, scope: Scope, send: Send, admission: Admission) -> None:  # noqa: ARG002
-        await respond_json(send, self._catalog.server_metadata())
+        await respond_json(send, self._catalog.server_metadata(has_admin=self.context.admin is not None))
 
     async def _model_metadata(self, scope: Scope, send: Send, admission: Admission, model: str, version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, await while_connected(scope, self._catalog.model_metadata(model, version)))
@@ -105,11 +136,11 @@ class OpenInferenceProtocol(Protocol):
     async def _statistics(self, scope: Scope, send: Send, admission: Admission, model: str = "", version: str = "") -> None:  # noqa: ARG002
         await respond_json(send, self._catalog.statistics(model, version))
 
-    def _restricted(self, handler: admin_routes.Handler) -> Handler:
+    def _restricted(self, handler: admin_routes.Handler, admin: AdminSurface) -> Handler:
         """Return a handler that lets only clients of the admin surface use ``handler``, and sends its result."""
 
         async def answer(scope: Scope, send: Send, admission: Admission, **arguments: str) -> None:
-            self.context.admin.check(scope)
+            admin.check(scope)
             document: dict[str, Any] = {}
             if scope["method"] == "POST":
                 document = admin_routes.read_document(await self._body(scope, admission), self.context.bounds)
@@ -199,4 +230,5 @@ class OpenInferenceProtocol(Protocol):
         call.version, call.reserve = version, admission.reserve_more
         call.deadline, call.priority = deadline_of(scope, self.settings), priority_of(scope)
         if self.settings.shared_memory:
-            call.check_memory = partial(self.context.admin.check, scope)
+            admin = self.context.admin
+            call.check_memory = partial(admin.check, scope) if admin else refuse_shared_memory

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import NamedTuple
 
 from starlette.types import Scope, Send
 
+from hubserve.access.keys import Need
 from hubserve.bounded_cache import BoundedCache
+from hubserve.errors import HubError
 from hubserve.net.admission import Admission
 from hubserve.net.asgi import respond_options
 from hubserve.protocols.open_inference.core.errors import NoSuchResource, WrongMethod
@@ -19,20 +22,42 @@ _MAX_PATH_CHARS = 256
 Handler = Callable[..., Awaitable[None]]
 
 
+class Route(NamedTuple):
+    """One path of the protocol, and one method.
+
+    Attributes:
+        pattern: of the path behind ``/v2/``.
+        method: HTTP's.
+        handler: answers the requests.
+        need: what it needs a client's key to permit.
+    """
+
+    pattern: str
+    method: str
+    handler: Handler
+    need: Need
+
+
 class Router:
     """Routes of the protocol, the most recent ones cached.
 
     Args:
-        routes: pattern of the path behind ``/v2/``, method, and handler; the most frequent patterns first.
+        routes: the most frequent patterns first.
+
+    Attributes:
+        table: all routes.
     """
 
-    def __init__(self, routes: Iterable[tuple[str, str, Handler]]) -> None:
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self.table = tuple(routes)
         handlers: dict[str, dict[str, Handler]] = {}
-        for pattern, method, handler in routes:
+        self._needs: dict[Handler, Need] = {}
+        for pattern, method, handler, need in self.table:
             by_method = handlers.setdefault(pattern, {})
             by_method[method] = handler
             if method == "GET":
                 by_method["HEAD"] = handler
+            self._needs[handler] = need
         self._routes = [(re.compile(pattern), by_method) for pattern, by_method in handlers.items()]
         self._cache: BoundedCache[tuple[str, str], tuple[Handler, dict[str, str]]] = BoundedCache(_MAX_ROUTES)
 
@@ -44,6 +69,13 @@ class Router:
             WrongMethod: the path does not support this method.
         """
         return self._cache.get((method, path)) or self._match(method, path)
+
+    def need_of(self, method: str, path: str) -> Need:
+        """Return what a request needs its key to permit; any key will do for one that has no handler."""
+        try:
+            return self._needs.get(self.find(method, path)[0], Need.ANY)
+        except HubError:
+            return Need.ANY
 
     def _match(self, method: str, path: str) -> tuple[Handler, dict[str, str]]:
         for pattern, by_method in self._routes:

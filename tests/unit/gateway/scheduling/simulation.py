@@ -13,7 +13,9 @@ from unittest import mock
 
 from hubserve.gateway.instances.connection import Answered
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
+from hubserve.gateway.instances.frame_records import FrameRecords
 from hubserve.gateway.instances.instance import Instance
+from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.side_channel import SideChannel
 from hubserve.gateway.queued_request import QueuedRequest
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
@@ -134,9 +136,12 @@ class SimulatedInstance:
     """
 
     side_channel: SideChannel | None = None
+    output = None
     is_dead = False
+    spec = InstanceSpec("simulated", "paddlehub", Path(), "simulated")
 
     def __init__(self, machine: Machine, seconds: Callable[[int], float], single_call: bool) -> None:
+        self.frames = FrameRecords()
         self._machine = machine
         self._seconds = seconds
         self._whole = single_call

@@ -182,6 +182,30 @@ def test_metrics_count_in_the_process() -> None:
         histogram.set(1)
 
 
+@pytest.mark.parametrize("name", ["", "größe", "1a", "a b", "a\n", "a{", "nv_inference_count", "hubserve_requests_total", "x" * 201])
+def test_metrics_have_names_that_can_be_published(name: str) -> None:
+    with pytest.raises(pb_utils.TritonModelException, match="cannot be the name of a metric family"):
+        pb_utils.MetricFamily(name, "", pb_utils.MetricFamily.GAUGE)
+
+
+@pytest.mark.parametrize("labels", [{"größe": "1"}, {"__a": "1"}, {"": "1"}, {"a": "x" * 257}, {f"a{each}": "" for each in range(17)}])
+def test_labels_of_metrics_are_few_and_have_names_that_can_be_published(labels: dict[str, str]) -> None:
+    with pytest.raises(pb_utils.TritonModelException, match="label"):
+        pb_utils.MetricFamily("labelled", "", pb_utils.MetricFamily.GAUGE).Metric(labels)
+
+
+@pytest.mark.parametrize("buckets", [None, [], [2, 1], [1, 1], [1, float("inf")], [float("nan")], list(range(101))])
+def test_histograms_need_ascending_buckets(buckets: list[float] | None) -> None:
+    with pytest.raises(pb_utils.TritonModelException, match="buckets"):
+        pb_utils.MetricFamily("bucketed", "", pb_utils.MetricFamily.HISTOGRAM).Metric(buckets=buckets)
+
+
+def test_a_counter_takes_no_nan() -> None:
+    metric = pb_utils.MetricFamily("numbers", "", pb_utils.MetricFamily.COUNTER).Metric()
+    with pytest.raises(pb_utils.TritonModelException, match="only rises"):
+        metric.increment(float("nan"))
+
+
 def test_log_lines_say_where_they_come_from(capsys: pytest.CaptureFixture[str]) -> None:
     pb_utils.Logger.log_warn("look out")
     pb_utils.Logger.log("well", pb_utils.Logger.INFO)
@@ -224,6 +248,9 @@ class Recorder(Host):
 
     def ask(self, what: str, arguments: dict[str, Any], buffers: Any = ()) -> Any:
         raise AssertionError(what)
+
+    def publish(self, changes: Any) -> None:
+        raise AssertionError(changes)
 
 
 CONFIG = {

@@ -163,6 +163,8 @@ class Recorder(Host):
         self.asked.append((what, arguments))
         return True
 
+    def publish(self, changes: Any) -> None: ...
+
 
 class Answered(Replies):
     """Replies with the number of responses in the request's id, or one."""
@@ -216,8 +218,8 @@ def test_every_text_may_be_bytes(kind: Callable[[bytes], Any], host: Recorder, c
     assert json.dumps(host.asked), "what goes over the wire is plain text"
     pb_utils.Logger.log_error(name)
     assert capsys.readouterr().err.endswith("] größe\n")
-    pb_utils.MetricFamily(name, name, pb_utils.MetricFamily.GAUGE).Metric({"größe": name}).set(2)
-    assert pb_utils.MetricFamily("größe", "", pb_utils.MetricFamily.GAUGE).Metric({"größe": "größe"}).value() == 2
+    pb_utils.MetricFamily(kind(b"size"), name, pb_utils.MetricFamily.GAUGE).Metric({"label": name}).set(2)
+    assert pb_utils.MetricFamily("size", "", pb_utils.MetricFamily.GAUGE).Metric({"label": "größe"}).value() == 2
 
 
 @pytest.mark.parametrize("given", [{"a": 1, "b": "x"}, '{"a": 1, "b": "x"}', b'{"a": 1, "b": "x"}'])

@@ -15,6 +15,8 @@ from hubserve.protocols.open_inference.core import trace_files
 from hubserve.protocols.open_inference.core.tracing import Tracer
 from hubserve.server.deployment import make_plans
 from hubserve.settings import parse_settings
+from hubserve.telemetry.request_record import CURRENT, RequestRecord
+from hubserve.telemetry.traces import Traces
 from hubserve.types import InferRequest
 from tests.conftest import toy
 
@@ -35,6 +37,12 @@ def dataplane() -> DataPlane:
 def make(folder: Path | None) -> Tracer:
     raw = {"modules_info": {"doubler": {}}, "trace_dir": str(folder or "")}
     return Tracer(parse_settings(raw, "test"), dataplane())
+
+
+def with_spans(folder: Path | None) -> tuple[Tracer, RequestRecord]:
+    """A tracer of a server with an endpoint for spans of which none are chosen, and the record of a request."""
+    raw = {"modules_info": {"doubler": {}}, "trace_dir": str(folder or "")}
+    return Tracer(parse_settings(raw, "test"), dataplane(), Traces(0, lambda _: None)), RequestRecord(0.0)
 
 
 def count(tracer: Tracer, requests: int, model: str = "doubler") -> int:
@@ -281,3 +289,34 @@ def test_files_are_bounded_in_number_and_size(folder: Path, monkeypatch: pytest.
     for _ in range(40):
         count(tracer, 1)
     assert 1000 < (folder / "long").stat().st_size < 2500
+
+
+def test_with_an_endpoint_for_spans_the_mode_is_opentelemetry_and_needs_no_folder() -> None:
+    tracer, record = with_spans(None)
+    assert tracer.settings()["trace_mode"] == "opentelemetry"
+    settings = tracer.update("doubler", {"trace_level": ["TIMESTAMPS"], "trace_rate": "2", "trace_mode": []})
+    assert (settings["trace_level"], settings["trace_mode"]) == (["TIMESTAMPS"], "opentelemetry")
+    token = CURRENT.set(record)
+    try:
+        for model, is_traced in (("shout", False), ("doubler", False), ("doubler", True)):
+            with tracer.sample(model) as marks:
+                assert marks is None
+            assert (record.trace is not None) == is_traced
+    finally:
+        CURRENT.reset(token)
+    with pytest.raises(InvalidInput, match="trace_mode can not be updated to triton: this server offers 'opentelemetry'"):
+        tracer.update("", {"trace_mode": "triton"})
+
+
+def test_a_server_with_both_writes_files_until_its_mode_is_changed_for_all_models(folder: Path) -> None:
+    tracer, _ = with_spans(folder)
+    assert tracer.settings()["trace_mode"] == "triton"
+    tracer.update("", EACH)
+    assert count(tracer, 2) == 2
+    with pytest.raises(InvalidInput, match="for one model"):
+        tracer.update("doubler", {"trace_mode": "opentelemetry"})
+    assert tracer.update("", {"trace_mode": ["opentelemetry"]})["trace_mode"] == "opentelemetry"
+    assert tracer.update("doubler", {"trace_mode": None})["trace_mode"] == "opentelemetry"
+    assert count(tracer, 2) == 0
+    assert tracer.update("", {"trace_mode": None})["trace_mode"] == "triton"
+    assert count(tracer, 2) == 2

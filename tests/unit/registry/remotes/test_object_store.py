@@ -14,7 +14,9 @@ import pytest
 from hubserve.errors import HubError, InstallError
 from hubserve.registry.configuration import InstallSettings
 from hubserve.registry.downloads.http import Interrupted
+from hubserve.registry.progress import silent
 from hubserve.registry.remotes import open_remote
+from hubserve.registry.remotes.copies import StoreCopy, copy_of_module
 from hubserve.registry.remotes.mirror import Mirror
 from tests.conftest import ROOT
 from tests.remote_places import S3, S3_ENVIRON, SECRET, s3_server
@@ -117,9 +119,42 @@ def test_too_much_is_refused_before_it_is_fetched(s3: S3, bucket: str) -> None:
         open_remote(bucket, SETTINGS._replace(max_files=1)).listing()
 
 
-def test_a_folder_that_is_missing_is_named(bucket: str) -> None:
+def test_a_folder_that_is_missing_is_named(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(InstallError, match="does not exist"):
-        open_remote(bucket + "-nothing", SETTINGS).listing()
+        copy_of_module(bucket + "-nothing", tmp_path / "copies", SETTINGS, silent)
+    with pytest.raises(InstallError, match="does not exist"):
+        StoreCopy(bucket + "-nothing", tmp_path / "copies", SETTINGS).sync()
+
+
+def test_an_emptied_store_is_believed_at_the_second_look_and_a_missing_bucket_never(s3: S3, bucket: str, tmp_path: Path) -> None:
+    copy = StoreCopy(bucket, tmp_path / "copies", SETTINGS)
+    copy.sync()
+    assert (copy.folder / "m/1/model.onnx").is_file()
+    s3.delete(f"{tmp_path.name}/")
+    with pytest.raises(InstallError, match="until the next look finds the same"):
+        copy.sync()
+    s3.put(tmp_path / "up", tmp_path.name)
+    copy.sync()  # it was uploaded again, after everything had been deleted
+    assert (copy.folder / "m/1/model.onnx").is_file()
+    s3.delete(f"{tmp_path.name}/")
+    with pytest.raises(InstallError, match="until the next look finds the same"):
+        copy.sync()
+    synced = copy.sync()
+    assert synced.removed == ["m/1/model.onnx", "m/config.pbtxt"]
+    assert list(copy.folder.iterdir()) == []
+    assert copy.sync().removed == []
+    s3.put(tmp_path / "up", tmp_path.name)
+    assert copy.sync().fetched == ["m/1/model.onnx", "m/config.pbtxt"]
+    gone = StoreCopy(bucket.replace("/models/", "/other/"), tmp_path / "copies", SETTINGS)
+    s3.client().create_bucket(Bucket="other")
+    s3.client().put_object(Bucket="other", Key=f"{tmp_path.name}/m/config.pbtxt", Body=b"x")
+    gone.sync()
+    s3.client().delete_object(Bucket="other", Key=f"{tmp_path.name}/m/config.pbtxt")
+    s3.client().delete_bucket(Bucket="other")
+    for _ in range(3):
+        with pytest.raises(InstallError, match="does not exist"):
+            gone.sync()
+    assert (gone.folder / "m/config.pbtxt").is_file()
 
 
 def test_an_object_that_changes_while_it_is_fetched_is_not_kept(s3: S3, bucket: str, tmp_path: Path) -> None:

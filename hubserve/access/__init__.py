@@ -1,0 +1,1 @@
+"""API keys: who may use which modules, the metrics and the admin surface, and how much."""

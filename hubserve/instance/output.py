@@ -1,0 +1,119 @@
+"""Mark what the module's Python code writes; see :mod:`hubserve.wire.output_marks`."""
+
+import io
+import logging
+import os
+import sys
+import threading
+from types import FrameType
+from typing import Any, Tuple
+
+from hubserve.wire.current_requests import current_frame
+from hubserve.wire.output_marks import ERROR, INFO, WHOLE, Mark, marked
+
+_EMIT = logging.StreamHandler.emit.__code__
+#: modules of the standard library, by which it writes warnings and tracebacks, and the level of those
+_WRITERS = {"warnings": logging.WARNING, "_py_warnings": logging.WARNING, "traceback": ERROR}
+#: a function of it writes the traceback of a thread that failed
+_EXCEPTHOOK = ("threading", "invoke_excepthook")
+_PIPE_FDS = (1, 2)
+_pipe: "Tuple[int, int]" = (0, 0)
+
+
+class MarkedOutput(io.FileIO):
+    """A raw stream whose output is marked, for as long as its descriptor is the pipe to the gateway: a module may redirect it.
+
+    Args:
+        fd: 1 or 2; it stays open.
+        name: of the stream.
+    """
+
+    def __init__(self, fd: int, name: str) -> None:
+        super().__init__(fd, "w", closefd=False)
+        self.name = name
+
+    def write(self, data: Any) -> int:
+        """Write all of some bytes, and return how many they are."""
+        text, fd = bytes(data), self.fileno()
+        if not text:
+            return 0
+        parts = marked(text, _mark_of(sys._getframe(1))) if _is_pipe(fd) else iter((text,))
+        for part in parts:
+            _write_all(fd, part)
+        return len(text)
+
+
+def mark_output() -> None:
+    """Mark what is written through ``sys.stdout`` and ``sys.stderr`` from now on; descriptors 1 and 2 are a pipe to the gateway."""
+    global _pipe  # noqa: PLW0603 - a property of the process
+    _pipe = _identity(_PIPE_FDS[1])
+    sys.stdout = sys.__stdout__ = _stream(1, sys.stdout)  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _stream(2, sys.stderr)  # type: ignore[misc]
+
+
+def _stream(fd: int, before: Any) -> io.TextIOWrapper:
+    raw = MarkedOutput(fd, before.name)
+    return io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, newline="\n", write_through=True)
+
+
+def mark_frame() -> None:
+    """Say which frame the output of native code belongs to from now on."""
+    frame = current_frame()
+    if frame is None or not _is_pipe(_PIPE_FDS[1]):
+        return
+    for part in marked(b"", Mark(frame.number, frame.call)):
+        _write_all(_PIPE_FDS[1], part)
+
+
+def name_output(shown_as: str) -> None:
+    """Say what this instance is called, for a reader that does not know it."""
+    if _is_pipe(_PIPE_FDS[1]):
+        for part in marked(b"", Mark(logger=shown_as)):
+            _write_all(_PIPE_FDS[1], part)
+
+
+def write_error(text: str) -> None:
+    """Write a message of several lines, such as a traceback, as one."""
+    sys.stderr.write(text if text.endswith("\n") else text + "\n")
+
+
+_WRITE_ERROR = write_error.__code__
+
+
+def _identity(fd: int) -> Tuple[int, int]:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
+
+
+def _is_pipe(fd: int) -> bool:
+    return _pipe[1] != 0 and _identity(fd) == _pipe
+
+
+def _mark_of(caller: FrameType) -> Mark:
+    """Return the mark of output that a function writes."""
+    level, logger, flags = INFO, "", 0
+    if caller.f_code is _EMIT:
+        record = caller.f_locals.get("record")
+        if isinstance(record, logging.LogRecord):
+            level, logger, flags = max(0, min(record.levelno, 100)), record.name, WHOLE
+    elif caller.f_code is _WRITE_ERROR:
+        level, flags = ERROR, WHOLE
+    else:
+        writer = caller.f_globals.get("__name__", "")
+        level = ERROR if (writer, caller.f_code.co_name) == _EXCEPTHOOK else _WRITERS.get(writer, INFO)
+        if level == logging.WARNING:
+            flags = WHOLE
+    frame = current_frame()
+    thread = threading.get_ident()
+    if frame is None:
+        return Mark(0, -1, thread, level, flags, logger)
+    return Mark(frame.number, frame.call, thread, level, flags, logger, frame.ids())
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]

@@ -1,0 +1,1 @@
+"""Describe the server by OpenAPI: one document, to which each protocol adds its operations."""

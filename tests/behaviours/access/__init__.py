@@ -1,0 +1,1 @@
+"""Modules mounted in Flask applications."""
