@@ -3,8 +3,12 @@
 import json
 import os
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from .otlp_sink import OtlpSink, running_sink
 
 #: share of the requests that are traced
 TRACED = 0.01
@@ -17,6 +21,7 @@ class Protection:
         tls: for connections; None if they are not encrypted.
         scheme: of URLs.
         headers: of every request; they change with the key.
+        sink: what has received traces.
     """
 
     def __init__(self) -> None:
@@ -24,26 +29,31 @@ class Protection:
         self.scheme = "http"
         self.headers: dict[str, str] = {}
         self._key_id = ""
+        self.sink: OtlpSink | None = None
         self._line = b""
         self._rotations = 0
 
-    def set_up(self, folder: Path) -> dict[str, Any]:
-        """Make certificates and a key in a folder; return the server's settings."""
+    @contextmanager
+    def set_up(self, folder: Path) -> Iterator[dict[str, Any]]:
+        """Make certificates and a key in a folder, and start an endpoint for traces; yield the server's settings."""
         from tests.behaviours.certificates import Authority
 
-        self._folder = folder
+        self._folder, self._keys = folder, folder / "keys.json"
         self._authority = Authority(folder / "authority")
         self._authority.write(folder, "server")
         self.tls, self.scheme = self._authority.client(), "https"
         os.environ["REQUESTS_CA_BUNDLE"] = str(self._authority.file)
         self._create_key()
-        return {
-            "tls_cert": "server.pem",
-            "tls_key": "server.key",
-            "access_keys": "keys.json",
-            "access_log": "json",
-            "access_log_file": "access.log",
-        }
+        with running_sink() as self.sink:
+            yield {
+                "tls_cert": "server.pem",
+                "tls_key": "server.key",
+                "access_keys": "keys.json",
+                "access_log": "json",
+                "access_log_file": "access.log",
+                "trace_endpoint": self.sink.url,
+                "trace_ratio": TRACED,
+            }
 
     def with_key(self, raw: bytes) -> bytes:
         """Return a request with the key behind its first line."""
@@ -61,11 +71,11 @@ class Protection:
 
     def revoke(self, key_id: str) -> None:
         """Revoke a key."""
-        self._hub("revoke", key_id)
+        self._hub("revoke", str(self._keys), key_id)
 
     def _create_key(self) -> None:
         self._rotations += 1
-        found = json.loads(self._hub("create", "--name", f"load-{self._rotations}", "--admin", "--modules", "*", "--json"))
+        found = json.loads(self._hub("create", str(self._keys), "--name", f"load-{self._rotations}", "--admin", "--modules", "*", "--json"))
         self._key_id = found["id"]
         self.headers["Authorization"] = f"Bearer {found['key']}"
         self._line = f"Authorization: Bearer {found['key']}\r\n".encode()
@@ -73,7 +83,7 @@ class Protection:
     def _hub(self, *arguments: str) -> str:
         from tests.conftest import hub
 
-        done = hub("access", *arguments, "--file", self._folder / "keys.json")
+        done = hub("access", *arguments, home=self._folder / "home")
         if done.returncode:
             raise RuntimeError(done.stderr)
         return done.stdout

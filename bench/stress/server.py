@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,11 +62,11 @@ def running_server(
         guarded: with everything on that :mod:`stress.protection` knows.
         settings: more keys of the config; raw requests may call the server ``x`` or ``here``.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         place = folder or Path(temporary)
         port = free_port()
         if guarded:
-            settings |= protection.current.set_up(place)
+            settings |= stack.enter_context(protection.current.set_up(place))
         config = place / "config.json"
         config.write_text(json.dumps({"modules_info": modules, "port": port, "allowed_hosts": ["x", "here"], **settings}))
         server = Server(["-c", str(config)], port, place / "home", place / "server.log")
