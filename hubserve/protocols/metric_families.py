@@ -118,6 +118,10 @@ def _requests(counts: RequestCounts) -> Iterator[Metric]:
         labels = {"module": module, "version": version, "protocol": protocol, "status": status, "error": error}
         requests.add_sample("hubserve_requests_total", labels, count)
     yield requests
+    by_key = Metric("hubserve_key_requests", "Requests that have ended, by the client that the key is of", _COUNTER)
+    for (key, module), count in list(counts.by_key.items()):
+        by_key.add_sample("hubserve_key_requests_total", {"key": key, "module": module}, count)
+    yield by_key
     durations = Metric("hubserve_request_duration_seconds", "Time from a request's head to the end of its response", _HISTOGRAM)
     for (module, protocol), histogram in list(counts.durations.items()):
         _add_histogram(durations, {"module": module, "protocol": protocol}, histogram)

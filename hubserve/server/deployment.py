@@ -216,6 +216,7 @@ def _instance_spec(
         max_memory_mb=module.max_memory_mb or 0,
         address=module.addresses[index] if module.addresses else "",
         token_file=module.token_file,
+        certificates=module.certificates,
         nan=settings.nan,
         version=resolved.info.version,
         number=index,
