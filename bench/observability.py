@@ -31,6 +31,7 @@ from bench.observed.running import Running, serving
 from bench.observed.variants import ALL, BARE, VARIANTS
 from bench.peers.options import console, say
 from bench.peers.servers.base import MODEL
+from bench.stress.otlp_sink import running_sink
 
 #: most that a do-nothing request may cost with everything on, and least that the classifier may keep, to the bare server
 MOST_COST, LEAST_KEPT = 1.3, 0.98
@@ -101,17 +102,14 @@ def measure(args: argparse.Namespace, names: list[str], engine: str) -> tuple[Ro
     measured: Rounds = {}
     cores = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        spans, collector = None, ""
-        if any(VARIANTS[name].needs for name in names):
-            from tests.otlp import http_collector
-
-            spans = stack.enter_context(http_collector())
-            collector = spans.url
-        running = stack.enter_context(serving(names, engine, set(cores[:-1]) or set(cores), collector, Path(folder)))
-        for each in running:
-            _check_keys(each)
         stack.callback(os.sched_setaffinity, 0, set(cores))
         os.sched_setaffinity(0, {cores[-1]})
+        sink = stack.enter_context(running_sink()) if any(VARIANTS[name].needs for name in names) else None
+        servers = stack.enter_context(ExitStack())
+        server_cores = set(cores[:-1]) or set(cores)
+        running = servers.enter_context(serving(names, engine, server_cores, sink.url if sink else "", Path(folder)))
+        for each in running:
+            _check_keys(each)
         for number in range(args.rounds):
             for task in tasks(bool(engine)):
                 for each in _turned(running, number):
@@ -119,9 +117,9 @@ def measure(args: argparse.Namespace, names: list[str], engine: str) -> tuple[Ro
                     in_flight = args.classified if task.is_classifier else args.connections
                     measured.setdefault((task.title, each.name), []).append(task.ask(each, in_flight, args.seconds))
         seen = {f"lines in the log of '{each.name}'": _lines(each.place.access_log) for each in running if each.name in ("log", ALL)}
-        stack.close()  # servers that end send the spans that they still have
-    if spans is not None:
-        seen["requests traced"] = len(spans.roots())
+        servers.close()  # those that end send the spans that they still have
+        if sink:
+            seen["spans"] = sink.spans()
     for what, count in seen.items():
         if not count:
             raise RuntimeError(f"there are no {what}, so the figures say nothing")
