@@ -12,12 +12,14 @@ class RequestCounts:
     Attributes:
         requests: (module, version, protocol, status, error) to the number of requests.
         durations: (module, protocol) to the seconds of its requests.
+        by_key: (name of the client's key, module) to the number of requests; empty on a server without keys.
         received_bytes, sent_bytes: (module, protocol) to the bytes of bodies.
         streams: status to the number of streams of requests that have ended.
     """
 
     def __init__(self) -> None:
         self.requests: dict[tuple[str, str, str, str, str], int] = {}
+        self.by_key: Counter[tuple[str, str]] = Counter()
         self.durations: dict[tuple[str, str], Histogram] = {}
         self.received_bytes: Counter[tuple[str, str]] = Counter()
         self.sent_bytes: Counter[tuple[str, str]] = Counter()
@@ -27,6 +29,8 @@ class RequestCounts:
         """Count one request that has ended."""
         key = (record.module, record.version, record.protocol, str(record.status), record.error)
         self.requests[key] = self.requests.get(key, 0) + 1
+        if record.access is not None and record.access.key is not None:
+            self.by_key[record.access.name, record.module] += 1
         place = (record.module, record.protocol)
         durations = self.durations.get(place)
         if durations is None:
