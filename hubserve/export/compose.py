@@ -96,7 +96,7 @@ def _server(plan: ExportPlan) -> dict[str, Any]:
     if plan.gpus:
         resources_["reservations"] = {"devices": [{"driver": "nvidia", "count": plan.gpus, "capabilities": ["gpu"]}]}
     # with the values that the environment, or .env, has
-    variables = {"environment": plan.found.variables} if plan.found.variables else {}
+    variables = {"environment": plan.variables} if plan.variables else {}
     return {
         "image": plan.image,
         "build": {"context": "./image"},

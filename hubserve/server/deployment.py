@@ -93,6 +93,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
                 batching,
                 settings.ready_timeout_s,
                 response_cache_bytes=settings.response_cache_bytes if module.response_cache else 0,
+                latency_summaries=settings.latency_summaries,
             )
         )
     return plans

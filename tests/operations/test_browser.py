@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Server, servers, toy
+from tests.conftest import ROOT, Server, hub, servers, toy
 from tests.operations.browser import Browser
 from tests.operations.programs import program
 from tests.triton_models import write_scale
@@ -224,3 +224,40 @@ def test_a_policy_that_forbids_what_the_page_does_not_need_is_in_force(server: S
     assert browser.driver.execute_script("return window.ran") is None
     complaints = browser.complaints()
     assert len([each for each in complaints if "Content Security Policy" in each]) == 2, complaints
+
+
+def test_docs_ask_for_a_key_and_send_it(server: Server, browse: Open, shared_home: Path, tmp_path: Path) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    keys = {}
+    for name, module in (("one", "shout"), ("other", "tensors")):
+        made = hub("access", "create", tmp_path / "keys.json", "--name", name, "--modules", module, "--json", home=shared_home)
+        keys[name] = json.loads(made.stdout)["key"]
+    with servers(shared_home, tmp_path) as start:
+        guarded = start({name: toy(name) for name in ("shout", "tensors")}, access_keys=str(tmp_path / "keys.json"))
+        browser = browse()
+        browser.driver.get(guarded.url + "/docs#module/shout")
+        WebDriverWait(browser.driver, 30).until(lambda driver: driver.find_element("id", "key").is_displayed())
+        for key in ("hsk_wrong_key", keys["one"]):
+            field = find(browser, "#key input")
+            field.clear()
+            field.send_keys(key)
+            find(browser, "#key button").click()
+            if key != keys["one"]:
+                WebDriverWait(browser.driver, 30).until(lambda _: "not valid" in find(browser, "#key output").text)
+        click(browser, f"{OPEN} .try-out__btn")
+        assert not browser.driver.find_element("id", "key").is_displayed()
+        assert not browser.driver.find_elements("css selector", '[data-path="/predict/tensors"]')
+        status, answer = execute(browser)
+        assert (status, answer["status"]) == (200, "000")
+        assert keys["one"] not in browser.driver.execute_script("return JSON.stringify(localStorage) + JSON.stringify(sessionStorage)")
+        # another key shows what that one may use
+        click(browser, ".btn.authorize")
+        click(browser, ".auth-container .auth-btn-wrapper button:not(.btn-done)")  # "Logout"
+        field = find(browser, ".auth-container input")
+        field.send_keys(keys["other"])
+        click(browser, ".auth-container .btn.authorize")
+        find(browser, '[data-path="/predict/tensors"]')
+        assert not browser.driver.find_elements("css selector", '[data-path="/predict/shout"]')
+        assert browser.origins() == {guarded.url}
+        assert not [each for each in browser.complaints() if "401" not in each]
