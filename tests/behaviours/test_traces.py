@@ -308,3 +308,24 @@ def test_settings_that_cannot_be_used_are_refused(start: Start) -> None:
         assert server.process.wait(30)
         assert text in server.log.read_text()
         assert "word@" not in server.log.read_text()
+
+
+def test_a_server_that_stops_sends_the_last_spans(start: Start, collector: Collector) -> None:
+    server = start({"shout": toy("shout")}, environ={"OTEL_BSP_SCHEDULE_DELAY": "600000"}, trace_endpoint=collector.url)
+    trace_id, headers = new_trace()
+    server.predict("shout", json={"text": "hi"}, headers=headers)
+    assert not collector.of(trace_id)
+    assert server.stop() == 0
+    assert len(collector.of(trace_id)) == len(spans_of_a_call(SHOUT, "shout"))
+
+
+def test_texts_of_clients_cannot_spoil_the_spans_of_others(traced: Server, collector: Collector) -> None:
+    odd_id, odd = new_trace()
+    with socket.create_connection(("127.0.0.1", traced.port)) as sock:
+        head = f"POST /predict/%ff%00%0a{{trace}} HTTP/1.1\r\nHost: x\r\ntraceparent: {odd['traceparent']}\r\ntracestate: broken\r\n"
+        sock.sendall(f"{head}Content-Length: 2\r\n\r\n{{}}".encode("latin-1"))
+        sock.recv(1000)
+    trace_id, headers = new_trace()
+    traced.predict("shout", json={"text": "hi"}, headers=headers)
+    collector.trace(trace_id)
+    assert [each.state for each in collector.trace(odd_id).spans if each.kind == SERVER] == [""]
