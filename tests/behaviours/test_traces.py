@@ -63,7 +63,7 @@ def test_a_request_has_a_span_of_each_of_its_stages_below_that_of_its_client(tra
     assert root.resource["service.name"] == "hubserve"
     compute = trace.one("compute")
     assert (compute.attributes["hubserve.batch.items"], compute.attributes["hubserve.batch.requests"]) == (1, 1)
-    assert compute.attributes["hubserve.instance"] == str(traced.instance_pids("shout")[0])
+    assert (compute.attributes["hubserve.instance"], compute.attributes["process.pid"]) == ("0", traced.instance_pids("shout")[0])
     assert collector.paths[0] == "/v1/traces"
 
 
@@ -128,7 +128,7 @@ def test_a_request_whose_instance_dies_has_a_span_of_each_attempt(traced: Server
     attempts = trace.all("compute")
     assert len(attempts) == 2
     assert {each.status for each in attempts} == {ERROR}
-    assert len({each.attributes["hubserve.instance"] for each in attempts}) == 2
+    assert len({each.attributes["process.pid"] for each in attempts}) == 2
     assert len(trace.all("queue")) == len(trace.all("batch")) == 2
     root = trace.one("POST /predict/faulty")
     assert (root.status, root.attributes["error.type"]) == (ERROR, "instance_died")
