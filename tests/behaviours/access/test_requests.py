@@ -105,6 +105,15 @@ def test_only_the_list_of_a_key_is_shown(guarded: Guarded) -> None:
     assert config.status_code == 200
 
 
+def test_shared_caches_store_no_answer(guarded: Guarded) -> None:
+    headers = {"X-API-Key": guarded.keys["shout"]}
+    for path in ("/v2/models/shout", "/", "/openapi.json", "/v2/models/doubler"):
+        answer = requests.get(guarded.url + path, headers=headers, timeout=30)
+        assert "private" in answer.headers["Cache-Control"] or answer.headers["Cache-Control"] == "no-cache", path
+    assert requests.get(f"{guarded.url}/v2", timeout=30).headers["Cache-Control"] == "no-store"
+    assert "Cache-Control" not in requests.get(f"{guarded.url}/health/live", timeout=30).headers
+
+
 def test_the_admin_surface_needs_a_key_of_an_admin(guarded: Guarded) -> None:
     for name, status in (("everything", 200), ("admin", 200), ("shout", 403), ("infer", 403), ("metrics", 403)):
         headers = bearer(guarded.keys[name])
