@@ -105,7 +105,7 @@ def _mark_of(caller: FrameType) -> Mark:
     elif caller.f_code is _WRITE_ERROR:
         level, flags = ERROR, WHOLE
     elif caller.f_globals.get("__name__") == _TRITON_LOGGER:
-        level, flags = _TRITON_LEVELS.get(caller.f_locals.get("level"), INFO), WHOLE
+        level, flags = _TRITON_LEVELS.get(int(caller.f_locals.get("level", 0)), INFO), WHOLE
     else:
         writer = caller.f_globals.get("__name__", "")
         level = ERROR if (writer, caller.f_code.co_name) == _EXCEPTHOOK else _WRITERS.get(writer, INFO)
