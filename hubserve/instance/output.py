@@ -59,7 +59,9 @@ def mark_output() -> None:
 
 def _stream(fd: int, before: Any) -> io.TextIOWrapper:
     raw = MarkedOutput(fd, before.name)
-    return io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, newline="\n", write_through=True)
+    stream = io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, newline="\n", write_through=True)
+    stream.mode = "w"  # type: ignore[misc]  # as of the stream before
+    return stream
 
 
 def mark_frame() -> None:
