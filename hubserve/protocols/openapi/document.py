@@ -149,7 +149,7 @@ class Document:
                 "version": __version__,
                 "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             },
-            "servers": [{"url": self._base_path or "/"}],
+            "servers": [{"url": self._base_path or "."}],  # ".": a proxy may publish the server under a path without saying so
             "tags": [{"name": name, "description": text} if text else {"name": name} for name, text in self._tags.items() if name in used],
             "paths": self._paths,
             "components": components,
