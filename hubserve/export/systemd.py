@@ -126,7 +126,15 @@ find profiles -name '*.json' -exec cp {{}} {home}/profiles/ \\;
 {installs}
 install -m 0644 config.json {config}
 [ -e /etc/{unit}/{unit}.env ] || install -m 0600 {unit}.env /etc/{unit}/{unit}.env
+install -D -m 0755 {unit}.sh /usr/local/bin/{unit}
 install -m 0644 {unit}.service /etc/systemd/system/{unit}.service
+"""
+
+
+_COMMAND = """\
+#!/bin/sh
+# the command hub as the server's user, with the server's home
+exec runuser -u {unit} -- env HUB_HOME={home} {app}/bin/hub "$@"
 """
 
 
@@ -144,6 +152,7 @@ class Systemd(Target):
             f"{UNIT}.service": unit_text(plan),
             f"{UNIT}.sysusers": f'u {UNIT} - "hubserve" /var/lib/{UNIT}\n',
             f"{UNIT}.env": _env_text(plan),
+            f"{UNIT}.sh": _COMMAND.format(unit=UNIT, home=_PLACES.home, app=_PLACES.app),
             "install.sh": install_text(plan),
             "config.json": plan.config_text(),
             "prometheus-alerts.yml": data_text("prometheus-alerts.yml"),

@@ -225,30 +225,34 @@ class ModuleStatistics:
         ]
         if not counted:
             return
-        prepare_s, took_s = header.get("prepare_s", 0.0), header["took_s"]
+        prepare_s, took_s, times = header.get("prepare_s", 0.0), header["took_s"], header["times"]
         calls_s = header.get("calls_s", took_s)
-        transfer_s = max(0.0, busy_s - prepare_s - took_s) / 2
-        input_s, output_s = prepare_s + transfer_s, max(0.0, took_s - calls_s) + transfer_s
+        # comparisons in place of max() here and below: this is done for each batch, and most batches are one request
+        transfer_s = (busy_s - prepare_s - took_s) / 2 if busy_s > prepare_s + took_s else 0.0
+        input_s, output_s = prepare_s + transfer_s, (took_s - calls_s if took_s > calls_s else 0.0) + transfer_s
         self.last_inference_ms = int(time.time() * 1e3)
         for work in batch:
             if work.marks is not None:
                 _mark(work, begun_at, begun_at + input_s, begun_at + busy_s - output_s, begun_at + busy_s)
         number = len(counted)
-        self.inference_count += sum(work.count for work in counted)
         for work in counted:
-            waited_s = max(0.0, begun_at - work.queued_at)
-            self.queue.add(waited_s)
+            self.inference_count += work.count
+            waited_s = begun_at - work.queued_at if begun_at > work.queued_at else 0.0
+            self.queue.seconds += waited_s
             self.queue_times.add(waited_s)
             if self.summaries is not None:
                 self.summaries.queue.add(waited_s, begun_at + busy_s)
                 self.summaries.add_computed(input_s, calls_s, output_s, begun_at + busy_s)
-        if batch[0].key in (None, ONE_BY_ONE) and not header["times"]:
+        self.queue.count += number
+        if not times and (batch[0].key is None or batch[0].key == ONE_BY_ONE):
             share = number / len(batch)
             self.computed.add(input_s * share, calls_s * share, output_s * share, number)
             self._executed(1, input_s * share, calls_s * share, output_s * share, number)
             return
         self.computed.add(input_s * number, calls_s * number, output_s * number, number)
-        times = header["times"] or [(sum(work.count for work in batch), calls_s)]
+        if not times:
+            self._executed(sum([work.count for work in batch]), input_s, calls_s, output_s, 1)
+            return
         for items, seconds in times:
             self._executed(items, input_s / len(times), seconds, output_s / len(times), 1)
 

@@ -114,8 +114,8 @@ def _summaries(modules: list[ServedModule]) -> Iterator[Metric]:
 
 def _requests(counts: RequestCounts) -> Iterator[Metric]:
     requests = Metric("hubserve_requests", "Requests that have ended", _COUNTER)
-    for (module, version, protocol, status, error), count in list(counts.requests.items()):
-        labels = {"module": module, "version": version, "protocol": protocol, "status": status, "error": error}
+    for (module, version, protocol, status, error), count in counts.requests():
+        labels = {"module": module, "version": version, "protocol": protocol, "status": str(status), "error": error}
         requests.add_sample("hubserve_requests_total", labels, count)
     yield requests
     by_key = Metric("hubserve_key_requests", "Requests that have ended, by the client that the key is of", _COUNTER)
@@ -123,17 +123,16 @@ def _requests(counts: RequestCounts) -> Iterator[Metric]:
         by_key.add_sample("hubserve_key_requests_total", {"key": key, "module": module}, count)
     yield by_key
     durations = Metric("hubserve_request_duration_seconds", "Time from a request's head to the end of its response", _HISTOGRAM)
-    for (module, protocol), histogram in list(counts.durations.items()):
-        _add_histogram(durations, {"module": module, "protocol": protocol}, histogram)
+    received = Metric("hubserve_received_bytes", "Bytes of request bodies", _COUNTER)
+    sent = Metric("hubserve_sent_bytes", "Bytes of response bodies", _COUNTER)
+    for (module, protocol), place in list(counts.places.items()):
+        labels = {"module": module, "protocol": protocol}
+        _add_histogram(durations, labels, place.durations)
+        received.add_sample("hubserve_received_bytes_total", labels, place.received_bytes)
+        sent.add_sample("hubserve_sent_bytes_total", labels, place.sent_bytes)
     yield durations
-    for name, text, values in (
-        ("hubserve_received_bytes", "Bytes of request bodies", counts.received_bytes),
-        ("hubserve_sent_bytes", "Bytes of response bodies", counts.sent_bytes),
-    ):
-        family = Metric(name, text, _COUNTER)
-        for (module, protocol), count in list(values.items()):
-            family.add_sample(f"{name}_total", {"module": module, "protocol": protocol}, count)
-        yield family
+    yield received
+    yield sent
     streams = Metric("hubserve_streams", "Streams of requests over gRPC that have ended, by status", _COUNTER)
     for status, count in list(counts.streams.items()):
         streams.add_sample("hubserve_streams_total", {"status": status}, count)

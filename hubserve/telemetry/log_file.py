@@ -84,7 +84,7 @@ class LogFile:
         left = memoryview(lines)
         while left:
             left = left[os.write(self._fd, left) :]
-            self._is_torn = left[:1] != b"" and lines[len(lines) - len(left) - 1] != _LINE_FEED
+            self._is_torn = len(left) > 0 and lines[len(lines) - len(left) - 1] != _LINE_FEED
 
     def _is_current(self) -> bool:
         """Return True if the path still names the open file."""

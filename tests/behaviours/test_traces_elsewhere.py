@@ -345,7 +345,7 @@ def test_traces_reach_instances_on_other_machines(start: Start, collector: Colle
         trace = collector.trace(trace_id)
         assert seen["before"] == f"00-{trace_id}-{trace.one('execute').span_id}-01"
         assert seen["parent"] == trace.one("execute").span_id
-        assert trace.one("compute").attributes["hubserve.instance"] == found.address
+        assert trace.one("compute").attributes["hubserve.instance.address"] == found.address
         server.stop()
 
 

@@ -15,6 +15,7 @@ _SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 _PACKAGES = {
     "chromedriver": "chromium-driver",
     "systemd-analyze": "systemd",
+    "systemd-nspawn": "systemd-container",
     "java": "default-jre-headless",
     "sshd": "openssh-server",
     "ssh-keygen": "openssh-client",

@@ -21,6 +21,7 @@ TRACEBACKS = {
     "net/grpc/call.py": 1,
     "net/http1/request_cycle.py": 1,
     "net/origin_policy.py": 1,
+    "protocols/metrics.py": 1,
     "protocols/open_inference/grpc/call_errors.py": 1,
     "server/engine_watch.py": 1,
     "server/model_control.py": 2,
