@@ -131,8 +131,8 @@ def test_the_description_of_the_server_gets_arguments_and_docstring():
     called = CalledMethod(serve)
     assert called.arguments == [
         Argument("images"),
-        Argument("texts", "typing.List[str]", False, '["a"]'),
-        Argument("top", "typing.Optional[int]", False, "null"),
+        Argument("texts", "list[str]", False, '["a"]'),
+        Argument("top", "int | None", False, "null"),
         Argument("odd", "", False),
         Argument("nan", "", False),
         Argument("long", "", False),
