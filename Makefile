@@ -57,6 +57,7 @@ ocr: $(OCR)  ## the models of hubmodules/ocr (16 MB, downloaded once)
 bench: $(MODEL) $(OCR)  ## measure the server against the raw predictor
 	$(BIN)/python bench/classifier.py
 	$(BIN)/python bench/ocr.py
+	$(BIN)/python bench/observability.py
 
 gpu: $(VENV)/installed  ## test the engines on a GPU of this machine, and measure PyTorch there; installs PyTorch where it is missing
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/pip install -e '.[pytorch]'

@@ -37,7 +37,8 @@ def main() -> int:
     add_server_options(parser)
     args = parser.parse_args()
     rates = [float(each) for each in args.rates.split(",")]
-    with running_server({"gpu_like": {"init_args": {"directory": folder_of("gpu_like")}, "workers": 1}}, log=args.log) as server:
+    modules = {"gpu_like": {"init_args": {"directory": folder_of("gpu_like")}, "workers": 1}}
+    with running_server(modules, log=args.log, guarded=args.guarded) as server:
         tallies = uvloop.run(measure(server.port, rates, args.rounds, args.seconds))
     rows = [row(rate, tallies[rate]) for rate in rates]
     promises = [promise for rate in rates for promise in promises_for(rate, tallies[rate])]

@@ -66,12 +66,12 @@ def main() -> int:
     without = set(filter(None, args.without.split(",")))
     if without - set(PARTS):
         parser.error(f"--without knows {', '.join(PARTS)}; not {', '.join(sorted(without - set(PARTS)))}")
-    parts = set(PARTS) - without
+    parts = set(PARTS) - without - (set() if args.guarded else {"rotate"})
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         installed = hub("install", copy_module("checked", folder / "checked", name="checked", version="1.0.0"), home=folder / "home")
         installed.check_returncode()
-        with running_server(modules(folder, parts, args.classifier), folder=folder, log=args.log) as server:
+        with running_server(modules(folder, parts, args.classifier), folder=folder, log=args.log, guarded=args.guarded) as server:
             found = uvloop.run(Chaos(server, folder, parts).run(args))
     return report(found, args)
 
@@ -307,7 +307,7 @@ def promises(found: Found) -> list[Promise]:
                     ended.right == ended.sent,
                 )
             )
-    for part in ATTACKS.keys() & parts:
+    for part in (ATTACKS.keys() | {"rotate"}) & parts:
         failed = [event.text for event in faults.events if event.part == part and event.failed]
         kept.append(Promise(f"the fault '{part}' is carried out", failed[0] if failed else f"{faults.done(part)} times", not failed))
     if {"slow", "garbage"} & parts:

@@ -71,10 +71,10 @@ def main() -> int:
     )
     add_server_options(parser)
     args = parser.parse_args()
-    with running_server(modules(args.delay_ms)) as server:
+    with running_server(modules(args.delay_ms), guarded=args.guarded) as server:
         full, looks = uvloop.run(find_full_load(server.port, args.look_seconds, args.full_load))
     queue = queue_size(full, args.delay_ms / 1000)
-    with running_server(modules(args.delay_ms, queue), log=args.log) as server:
+    with running_server(modules(args.delay_ms, queue), log=args.log, guarded=args.guarded) as server:
         found = uvloop.run(overload(server, full, args.times, args.seconds))
     rows = [*looks, *found["rows"]]
     promises = judge(found, full)

@@ -44,7 +44,7 @@ def main() -> int:
     add_server_options(parser)
     args = parser.parse_args()
     modules = {"mixed": {"init_args": {"directory": folder_of("mixed")}, "workers": args.workers}}
-    with running_server(modules, log=args.log) as server:
+    with running_server(modules, log=args.log, guarded=args.guarded) as server:
         found = uvloop.run(soak(server, args.small, args.large, args.connections))
     rows, promises = judge(found, args.small + args.large)
     details = {"failures": found["tally"].failures, "samples": found["memory"].to_json()}

@@ -20,6 +20,7 @@ import numpy as np
 import requests
 from urllib3.exceptions import MaxRetryError
 
+from hubserve.access.keys import key_to_send
 from hubserve.errors import ConfigError, HubError, InvalidInput
 from hubserve.module import encode_array
 from hubserve.types import DTYPES
@@ -70,9 +71,11 @@ class Client:
         cert: PEM file of a certificate to present, and of its key.
         key: PEM file of the key, if it is not in ``cert``.
         insecure: accept any certificate.
+        api_key: for a server with keys; None for that of the environment variable ``HUB_API_KEY``, if it is set.
 
     Raises:
-        ConfigError: ``server_url`` is not such an address, ``timeout_s`` is not above 0, or a file cannot be used.
+        ConfigError: ``server_url`` is not such an address, ``timeout_s`` is not above 0, a file cannot be used, or
+            ``api_key`` is no key.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Client:
         cert: str | PathLike[str] = "",
         key: str | PathLike[str] = "",
         insecure: bool = False,
+        api_key: str | None = None,
     ) -> None:
         if not timeout_s > 0:
             raise ConfigError(f"timeout_s must be above 0, got {timeout_s}")
@@ -95,6 +99,8 @@ class Client:
         self._session = requests.Session()
         # A proxy of the environment cannot reach this machine's own addresses.
         self._session.trust_env = urlsplit(server_url).hostname not in ("127.0.0.1", "localhost", "::1")
+        if sent_key := key_to_send(api_key):
+            self._session.headers["X-API-Key"] = sent_key
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=connections))
 

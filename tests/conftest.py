@@ -142,11 +142,16 @@ def hub_here(*arguments: object, home: Path) -> "subprocess.CompletedProcess[str
 
 
 class Server:
-    """A running ``hub serving start``."""
+    """A running ``hub serving start``.
+
+    Attributes:
+        headers: sent with each request of the methods below.
+    """
 
     def __init__(self, arguments: list[str], port: int, home: Path, log: Path, cwd: Path = ROOT, **environ: str) -> None:
         self.port, self.home, self.log = port, home, log
         self.url = f"http://127.0.0.1:{port}"
+        self.headers: dict[str, str] = {}
         command = [sys.executable, "-m", "hubserve", "serving", "start", *arguments]
         with log.open("w") as output:
             self.process = subprocess.Popen(
@@ -164,7 +169,8 @@ class Server:
         raise AssertionError(f"not ready in time:\n{self.log.read_text()}")
 
     def predict(self, module: str, **options: Any) -> requests.Response:
-        return requests.post(f"{self.url}/predict/{module}", timeout=60, **options)
+        headers = {**self.headers, **(options.pop("headers", None) or {})}
+        return requests.post(f"{self.url}/predict/{module}", timeout=60, headers=headers, **options)
 
     def results(self, module: str, **arguments: Any) -> Any:
         """A JSON call's results; fails the test if the call failed."""
@@ -173,7 +179,7 @@ class Server:
         return answer["results"]
 
     def status(self, module: str) -> dict[str, Any]:
-        modules = requests.get(self.url + "/status", timeout=10).json()["modules"]
+        modules = requests.get(self.url + "/status", timeout=10, headers=self.headers).json()["modules"]
         return next(each for each in modules if each["name"] == module)
 
     def instance_pids(self, module: str) -> list[int]:

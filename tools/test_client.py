@@ -76,6 +76,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         default="array",
         help="prepare the pictures here and send arrays (default), or send the files: then the server prepares them, its own way",
     )
+    parser.add_argument("--api_key", "--api-key", help="for a server with keys (default: the environment variable HUB_API_KEY)")
     parser.add_argument(
         "--cacert", default="", help="of an https server: PEM file of the authorities to trust (default: those of requests)"
     )
@@ -197,7 +198,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         paths = find_images(arguments.image_file)
         tls = {name: getattr(arguments, name) for name in ("cacert", "cert", "key", "insecure")}
-        with Client(arguments.server_url, **tls) as client:
+        with Client(arguments.server_url, **tls, api_key=arguments.api_key) as client:
             totals = classify(Sender(client, arguments), paths, arguments.batch_size)
     except HubError as error:
         print(f"Error: {error}", file=sys.stderr)

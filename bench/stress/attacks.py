@@ -13,6 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from . import protection
 from .calls import Answer, Call, post
 from .processes import descriptor_count
 from .rude import AS_IF_RIGHT, connection
@@ -89,7 +90,7 @@ async def announce_bodies(faults: "Faults") -> str:
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(_ANNOUNCERS):
             _, writer = await stack.enter_async_context(connection(faults.server.port))
-            writer.write(head.encode())
+            writer.write(protection.current.with_key(head.encode()))
         await asyncio.sleep(_ANNOUNCED_S)
     return f"{_ANNOUNCERS} clients announced {_ANNOUNCED_BYTES >> 20} MiB each"
 
@@ -97,19 +98,16 @@ async def announce_bodies(faults: "Faults") -> str:
 async def read_slowly(faults: "Faults") -> str:
     """Request large answers from several clients and do not read them."""
     loop = asyncio.get_running_loop()
-    clients = []
-    try:
+    async with contextlib.AsyncExitStack() as stack:
         for _ in range(_READERS):
             client = socket.socket()
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.setblocking(False)
-            clients.append(client)
+            stack.callback(client.close)
             await loop.sock_connect(client, ("127.0.0.1", faults.server.port))
-            await loop.sock_sendall(client, faults.special("trouble", LARGE))
+            _, writer = await stack.enter_async_context(connection(faults.server.port, sock=client, limit=4096))
+            writer.write(protection.current.with_key(faults.special("trouble", LARGE)))
         await asyncio.sleep(_UNREAD_S)
-    finally:
-        for client in clients:
-            client.close()
     return f"{_READERS} clients did not read their answers"
 
 
@@ -118,7 +116,7 @@ async def nest_deeply(faults: "Faults") -> str:
     for depth in _DEEP:
         document = b'{"data": ' + b"[" * depth + b"]" * depth + b"}"
         async with connection(faults.server.port) as (reader, writer):
-            writer.write(post("trouble", document))
+            writer.write(protection.current.with_key(post("trouble", document)))
             try:
                 received = await asyncio.wait_for(reader.read(4096), _DEEP_TIMEOUT_S)
             except (TimeoutError, OSError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from . import protection
 from .calls import Answer, Call
 from .report import percentile
 
@@ -132,7 +133,7 @@ class _Connection(asyncio.Protocol):
     def send(self, job: _Job) -> None:
         self.job, self.sent_s = job, time.perf_counter()
         job.tally.late += self.sent_s - job.intended_s > _LATE_S
-        self._transport.write(job.call.raw)
+        self._transport.write(protection.current.with_key(job.call.raw))
 
     def data_received(self, data: bytes) -> None:
         if self.job is None:
@@ -304,7 +305,7 @@ class Client:
     async def _open(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port)
+            _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port, ssl=protection.current.tls)
         except OSError as error:
             if self._waiting:
                 self._waiting.popleft().settle(None, f"cannot connect: {error}")

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import requests
 
+from . import protection
 from .attacks import ATTACKS, Attack, call_of
 from .calls import Answer, Call, expecting, post_array
 from .client import Client, Tally
@@ -31,9 +32,10 @@ KILL_EVERY_S, INSTALL_EVERY_S, HANG_EVERY_S, RAISE_EVERY_S = 3.0, 20.0, 15.0, 1.
 #: module -> (MiB at once, seconds between)
 LEAKS = {"checked": (64, 1.5), "trouble": (16, 0.5)}
 _FIRST_INSTALL_S, _FIRST_RELOAD_S, _FIRST_HANG_S, _FIRST_KILL_S = 10.0, 20.0, 5.0, 1.5
+_ROTATE_EVERY_S, _FIRST_ROTATION_S, _OLD_KEY_S = 7.0, 2.0, 3.0
 SLOW_CLIENTS = GARBAGE_CLIENTS = 50
 
-PARTS = ("kill", "hang", "leak", "raise", "install", "reload", "slow", "garbage", *ATTACKS)
+PARTS = ("kill", "hang", "leak", "raise", "install", "reload", "slow", "garbage", "rotate", *ATTACKS)
 #: parts whose requests are checked but do not count as load
 JUDGED = ("hang", "leak", "raise", "fork", "frames")
 
@@ -112,6 +114,7 @@ class Faults:
             ],
             "install": [_every(INSTALL_EVERY_S, _FIRST_INSTALL_S, self._install)],
             "reload": [_every(INSTALL_EVERY_S, _FIRST_RELOAD_S, self._reload)],
+            "rotate": [_every(_ROTATE_EVERY_S, _FIRST_ROTATION_S, self._rotate)],
             "slow": [slow_client(self.server.port, "checked", number, self.rude) for number in range(SLOW_CLIENTS)],
             "garbage": [garbage_client(self.server.port, "checked", number, self.rude) for number in range(GARBAGE_CLIENTS)],
         }
@@ -193,6 +196,17 @@ class Faults:
 
     async def _reload(self) -> None:
         await self._hub("reload", "reloaded", "serving", "reload", "-p", self.server.port, "checked")
+
+    async def _rotate(self) -> None:
+        """Replace certificate and key, and revoke the old key once no client uses it."""
+        try:
+            old = await asyncio.to_thread(protection.current.rotate)
+            await asyncio.sleep(_OLD_KEY_S)
+            await asyncio.to_thread(protection.current.revoke, old)
+        except (OSError, RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
+            self._note("rotate", f"could not be carried out: {error!r}", failed=True)
+        else:
+            self._note("rotate", f"new certificate and key, {old} revoked")
 
     async def _hub(self, part: str, text: str, *arguments: object) -> None:
         start_s = time.perf_counter()

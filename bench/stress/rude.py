@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import random
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from . import protection
 from .calls import post, post_json
 
 _PATIENCE_S = 2.0
@@ -24,7 +26,7 @@ async def slow_client(port: int, module: str, number: int, counts: "Counter[str]
         with contextlib.suppress(OSError):
             async with connection(port) as (reader, writer):
                 counts[f"slow {part}: connections"] += 1
-                writer.write(head.encode())
+                writer.write(protection.current.with_key(head.encode()))
                 while await _is_quiet(reader, _BYTE_EVERY_S):
                     writer.write(b"a")
                     await writer.drain()
@@ -46,7 +48,7 @@ async def _send_garbage(port: int, raw: bytes, *, leave: bool) -> str:
     """Return the outcome: an HTTP status, ``answered as if right``, ``closed``, ``waits for more`` or ``left`` (the client itself)."""
     try:
         async with connection(port) as (reader, writer):
-            writer.write(raw)
+            writer.write(protection.current.with_key(raw))
             await writer.drain()
             if leave:
                 return "left"
@@ -64,9 +66,13 @@ AS_IF_RIGHT = "answered as if right"
 
 
 @asynccontextmanager
-async def connection(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """Open a connection and abort it on exit."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connection(
+    port: int, sock: socket.socket | None = None, limit: int = 1 << 16
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Open a connection, or use a connected socket, and abort it on exit."""
+    tls = protection.current.tls
+    to = {"sock": sock, "server_hostname": "localhost" if tls else None} if sock else {"host": "127.0.0.1", "port": port}
+    reader, writer = await asyncio.open_connection(**to, limit=limit, ssl=tls)
     try:
         yield reader, writer
     finally:

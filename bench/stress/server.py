@@ -8,9 +8,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from . import protection
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 if str(ROOT) not in sys.path:
@@ -31,6 +33,9 @@ def folder_of(name: str) -> str:
 def add_server_options(parser: Any) -> None:
     """Declare the options that every stress program has."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--guarded", action="store_true", help="with TLS, keys, metrics, traces and the access log, which change while the load lasts"
+    )
     parser.add_argument("--log", type=Path, metavar="FILE", help="keep the server's log in this file")
 
 
@@ -45,21 +50,27 @@ def copy_module(source: str, target: Path, *, name: str, version: str) -> Path:
 
 
 @contextmanager
-def running_server(modules: dict[str, Any], *, folder: Path | None = None, log: Path | None = None, **settings: Any) -> Iterator[Server]:
+def running_server(
+    modules: dict[str, Any], *, folder: Path | None = None, log: Path | None = None, guarded: bool = False, **settings: Any
+) -> Iterator[Server]:
     """Start ``hub serving start -c config.json`` and end it afterwards.
 
     Args:
         modules: ``modules_info``.
         folder: where config, home and log go; a temporary one where None.
         log: where the server's log is copied afterwards.
+        guarded: with everything on that :mod:`stress.protection` knows.
         settings: more keys of the config; raw requests may call the server ``x`` or ``here``.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         place = folder or Path(temporary)
         port = free_port()
+        if guarded:
+            settings |= stack.enter_context(protection.current.set_up(place))
         config = place / "config.json"
         config.write_text(json.dumps({"modules_info": modules, "port": port, "allowed_hosts": ["x", "here"], **settings}))
         server = Server(["-c", str(config)], port, place / "home", place / "server.log")
+        server.url, server.headers = f"{protection.current.scheme}://127.0.0.1:{port}", protection.current.headers
         try:
             server.wait_until_ready()
             yield server

@@ -4,10 +4,14 @@ The secret is 256 random bits, so that one round of SHA-256 hides it as well as 
 """
 
 import hashlib
+import os
+import re
 import secrets
 from dataclasses import dataclass
 from enum import Enum
 from re import Pattern
+
+from hubserve.errors import ConfigError
 
 _PREFIX = "hsk"
 _ID_BYTES = 5
@@ -15,6 +19,8 @@ _SECRET_BYTES = 32
 #: longer texts are no keys
 _LONGEST = 256
 ADMIN = "admin"
+#: environment variable with the key that clients of this package send
+VARIABLE = "HUB_API_KEY"
 
 
 class Need(Enum):
@@ -98,6 +104,21 @@ def key_in(api_key: str, authorization: str) -> str:
         return api_key.strip()
     scheme, _, value = authorization.partition(" ")
     return value.strip() if scheme.lower() == "bearer" else ""
+
+
+def key_to_send(given: str | None) -> str:
+    """Return the key that a client sends: the one given, or that of the variable ``HUB_API_KEY``; "" for none.
+
+    Raises:
+        ConfigError: it has characters that no key has, such as a line break; the message does not show it.
+    """
+    text = (os.environ.get(VARIABLE, "") if given is None else given).strip()
+    if not re.fullmatch(r"[!-~]*", text):
+        where = f"the variable {VARIABLE}" if given is None else "the given key"
+        raise ConfigError(
+            f"{where} is no API key: it has spaces or characters other than printable ASCII. Copy the whole key, and only that."
+        )
+    return text
 
 
 def digest_of(text: str) -> bytes:

@@ -32,12 +32,14 @@ class Options(NamedTuple):
         data: a JSON object, or ``@FILE`` with one; for ``json``.
         image_file: a picture; for ``image``.
         shape: of one item, without the batch dimension; for arrays whose dimensions may have any length.
+        api_key: for a server with keys; "" for none.
     """
 
     kind: str = ""
     data: str = ""
     image_file: Path | None = None
     shape: tuple[int, ...] = ()
+    api_key: str = ""
 
 
 class Payload(NamedTuple):
@@ -115,6 +117,8 @@ def build(module: dict[str, Any], kind: str, batch_size: int, options: Options, 
     else:
         (array,) = sample_inputs(module, batch_size, options.shape).values()
         media, body, extra = _array_body(array, kind, module)
+    if options.api_key:
+        extra = [*extra, f"X-API-Key: {options.api_key}"]
     head = [f"POST /predict/{module['name']} HTTP/1.1", f"Host: {host}", f"Content-Type: {media}", f"Content-Length: {len(body)}", *extra]
     request = "\r\n".join([*head, "\r\n"]).encode("utf-8") + body
     return Payload(kind, batch_size, request, len(body))

@@ -28,7 +28,8 @@ _STOP_TIMEOUT_S = 60
 _POLL_S = 0.05
 _SHOWN_LINES = 5
 _SHOWN_BYTES = 1000
-_FORBIDDEN = 403
+#: of servers that report their modules to others only
+_REFUSED = (401, 403)
 
 
 class Target(NamedTuple):
@@ -63,19 +64,20 @@ def url(server: ServerAddress) -> str:
     return f"{scheme}://{'[' + server.host + ']' if ':' in server.host else server.host}:{server.port}"
 
 
-def find_target(server: ServerAddress, name: str, version: str | None = None, gateway_pid: int = 0) -> Target:
+def find_target(server: ServerAddress, name: str, version: str | None = None, gateway_pid: int = 0, api_key: str = "") -> Target:
     """Find a module on a running server.
 
     Args:
         server: its address.
         name: the module's.
         version: the requested one; None for any.
-        gateway_pid: the server's process, if known.
+        gateway_pid: the server's process, if it is one of this user's home.
+        api_key: of an admin, for a server with keys that is another user's or on another machine; "" for none.
     Raises:
         Unavailable: no server answers there, or the module is not ready.
         ModuleNotFound: the module, or that version of it, is not served there.
     """
-    status = (gateway_pid and _local_status(server.port)) or _get(f"{url(server)}/status", server.tls)
+    status = (gateway_pid and _local_status(server.port)) or _get(f"{url(server)}/status", server.tls, api_key)
     if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
         raise Unavailable(f"the server at {url(server)} is not a hub server. Give the port of one with -p.")
     served = {each["name"]: each for each in status["modules"]}
@@ -97,9 +99,10 @@ def _local_status(port: int) -> dict[str, Any] | None:
         return None
 
 
-def _get(address: str, tls: ssl.SSLContext | None) -> Any:
+def _get(address: str, tls: ssl.SSLContext | None, api_key: str) -> Any:
+    request = urllib.request.Request(address, headers={"X-API-Key": api_key} if api_key else {})  # noqa: S310 - always http or https
     try:
-        with urllib.request.urlopen(address, timeout=_ANSWER_TIMEOUT_S, context=tls) as answer:  # noqa: S310 - always http or https
+        with urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_S, context=tls) as answer:  # noqa: S310 - as above
             return json.load(answer)
     except urllib.error.HTTPError as error:
         said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
@@ -107,7 +110,7 @@ def _get(address: str, tls: ssl.SSLContext | None) -> Any:
             raise Unavailable(
                 f"the server at {address} is encrypted. Give --cacert with its authority's certificate, or --https."
             ) from None
-        if error.code == _FORBIDDEN:
+        if error.code in _REFUSED:
             raise Unavailable(f"the server at {address} does not report its modules to this client: {said}") from None
         raise Unavailable(f"the server at {address} is not a hub server (HTTP {error.code}). Give the port of one with -p.") from None
     except ValueError:

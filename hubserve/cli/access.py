@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,9 +125,9 @@ def _create(args: argparse.Namespace) -> int:
     if args.json:
         print_json({**_about(key), "key": text})
         return 0
-    print(f"The key of {key.name}, which is shown only now:")
-    print(text)
-    print(f"Its identifier is {key.id}; its digest is in {args.file}, and running servers with that file accept it within a second")
+    print(text)  # alone on this stream, for KEY=$(hub access create ...)
+    print(f"This is the key of {key.name}, shown only now; its identifier is {key.id}", file=sys.stderr)
+    print(f"Its digest is in '{args.file}', and servers that run with that file accept it within a second", file=sys.stderr)
     return 0
 
 

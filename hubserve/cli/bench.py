@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hubserve.cli.failures import INTERRUPTED
-from hubserve.cli.output import add_json_option, print_json
+from hubserve.cli.output import add_api_key_option, add_json_option, print_json
 from hubserve.cli.tls_options import add_tls_options, tls_of
 from hubserve.errors import ConfigError, HubError
 
@@ -63,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--shape", type=_listed(_integer(1, 1 << 30)), default=(), metavar="N,N", help="for base64 and raw: shape of one item"
     )
     parser.add_argument("--no-raw", action="store_true", help="do not measure the engine alone for comparison")
+    add_api_key_option(parser)
     add_json_option(parser)
     add_tls_options(parser)
 
@@ -95,6 +96,7 @@ def _listed(parse: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print the report, and return the exit status."""
+    from hubserve.access.keys import key_to_send
     from hubserve.bench import payloads, report
     from hubserve.bench.load import Pattern, Timing
     from hubserve.bench.sweep import Measured, Settings
@@ -104,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     timing = Timing(min(_WARM_UP_S, args.seconds), args.seconds, args.request_timeout_s)
     settings = Settings(patterns, args.rounds, timing)
-    options = payloads.Options(args.payload, args.data, args.image_file, args.shape)
+    args.api_key = key_to_send(args.api_key)
+    options = payloads.Options(args.payload, args.data, args.image_file, args.shape, args.api_key)
     measured = Measured()
     with _target(args) as target:
         kind = payloads.choose_kind(target.module, options)
@@ -158,7 +161,7 @@ def _target(args: argparse.Namespace) -> Iterator["Target"]:
                 )
             running = pidfile.find(port) if args.host in _LOCAL_HOSTS else None
             server, pid = ServerAddress(args.host, port, tls.context() if tls else None), running.pid if running else 0
-        yield find_target(server, name, version, pid)
+        yield find_target(server, name, version, pid, args.api_key)
 
 
 def _name(reference: str, *, remote: bool) -> tuple[str, str | None]:

@@ -12,6 +12,17 @@ def add_json_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
+def add_api_key_option(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--api-key``."""
+    parser.add_argument(
+        "--api-key",
+        "--api_key",
+        dest="api_key",
+        metavar="KEY",
+        help="API key for a server with keys (default: the environment variable HUB_API_KEY, which other users cannot see)",
+    )
+
+
 def add_index_option(parser: argparse.ArgumentParser) -> None:
     """Declare ``--index``."""
     parser.add_argument(

@@ -6,6 +6,8 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from hubserve.access.keys import key_to_send
+from hubserve.cli.output import add_api_key_option
 from hubserve.cli.tls_options import add_tls_options, tls_of
 from hubserve.errors import HubError
 from hubserve.server import admin_socket, pidfile
@@ -24,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address of the server (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="as JSON")
+    add_api_key_option(parser)
     add_tls_options(parser)
 
 
@@ -58,12 +61,14 @@ def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
 def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
     tls = tls_of(args)
     url = f"{'https' if tls else 'http'}://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}/status"
+    key = key_to_send(args.api_key)
+    request = urllib.request.Request(url, headers={"X-API-Key": key} if key else {})  # noqa: S310 - always http or https
     # never by way of a proxy that the environment names
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=tls.context())] if tls else [])
     )
     try:
-        with opener.open(url, timeout=10) as answer:
+        with opener.open(request, timeout=10) as answer:
             status = json.load(answer)
     except urllib.error.HTTPError as error:
         said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")

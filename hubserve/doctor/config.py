@@ -18,7 +18,7 @@ from hubserve.engines.model_formats import FORMATS
 from hubserve.engines.selection import is_installed
 from hubserve.engines.table import AUTO, ENGINES
 from hubserve.errors import ConfigError, HubError
-from hubserve.gateway.instances.remote_instance import connect
+from hubserve.gateway.instances.remote_instance import connect, identity, start_advice
 from hubserve.instance.remote_listener import parse_address
 from hubserve.kinds.model_file import KIND as MODEL
 from hubserve.paths import home
@@ -30,7 +30,8 @@ from hubserve.registry.resolve import resolve
 from hubserve.server import pidfile
 from hubserve.server.deployment import LOCATING, reference_of
 from hubserve.settings import ModuleSettings, ServerSettings, parse_settings, with_paths
-from hubserve.wire.tls import ASK_PROBE, SharedKey
+from hubserve.settings.module import REMOTE_FILES
+from hubserve.wire.tls import ASK_PROBE
 
 _CONNECT_S = 3.0
 _FIRST_FREE_PORT = 1024
@@ -185,6 +186,8 @@ def _usable_module(name: str, module: dict[str, Any], path: Path, found: list[Fi
     for key, value in module.items():
         # addresses require a token file, which has its own key and check
         tried = {"token_file": "x", key: value} if key == "addresses" else {key: value}
+        if key in REMOTE_FILES:  # all of them or none
+            tried = {**dict.fromkeys(REMOTE_FILES, "x"), key: value}
         if reason := _problem({"modules_info": {name: tried}}, path):
             found.append(Finding(ERROR, f"modules_info.{name}.{key}", reason, "Rename, fix or remove the key", str(path)))
         else:
@@ -392,13 +395,15 @@ def check_tokens(config: Config) -> Iterator[Finding]:
         reason = "every user can write this file, and so have your server load any code"
         yield config.finding(ERROR, "permissions", reason, f"chmod o-w '{config.path}'")
     for name, module in config.modules.items():
-        if not module.token_file:
+        if not (module.token_file or module.remote_cert):
             continue
-        about, path = f"modules_info.{name}.token_file", Path(module.token_file)
+        key = "token_file" if module.token_file else "remote_key"
+        about, path = f"modules_info.{name}.{key}", Path(getattr(module, key))
         try:
-            SharedKey(path)
+            identity(module.token_file, module.certificates)
         except ConfigError as error:
-            yield from_error(error, about, f"Run hub key remote '{path}', and copy the file to the other machine", str(config.path))
+            fix = f"Run hub key remote '{path}', and copy the file to the other machine" if module.token_file else "Correct the files"
+            yield from_error(error, about, fix, str(config.path))
             continue
         if path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             reason = f"other users of this machine can read the secret in '{path}'"
@@ -417,14 +422,14 @@ def check_addresses(config: Config) -> Iterator[Finding]:
                 continue
             if not config.network and not is_loopback(host):
                 yield config.finding(NOTE, about, f"{address} was not checked", "hub doctor --network CONFIG connects to it")
-            elif problem := _connection_problem(where, Path(module.token_file)):
-                fix = f"Start one there, with the same key: python -m hubserve.instance --listen {address} --token-file FILE"
+            elif problem := _connection_problem(where, module):
+                fix = start_advice(address, module.certificates)
                 yield config.finding(ERROR, about, f"no instance answers at {address}: {problem}", fix)
 
 
-def _connection_problem(where: tuple[str, int], token_file: Path) -> str:
+def _connection_problem(where: tuple[str, int], module: ModuleSettings) -> str:
     try:
-        connect(where, SharedKey(token_file), ASK_PROBE, _CONNECT_S).close()
+        connect(where, identity(module.token_file, module.certificates), ASK_PROBE, _CONNECT_S).close()
     except ConfigError:  # the check of the key reports it; whether something listens can be checked without it
         return _refusal(where)
     except OSError as error:

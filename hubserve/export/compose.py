@@ -96,7 +96,7 @@ def _server(plan: ExportPlan) -> dict[str, Any]:
     if plan.gpus:
         resources_["reservations"] = {"devices": [{"driver": "nvidia", "count": plan.gpus, "capabilities": ["gpu"]}]}
     # with the values that the environment, or .env, has
-    variables = {"environment": plan.found.variables} if plan.found.variables else {}
+    variables = {"environment": plan.variables} if plan.variables else {}
     return {
         "image": plan.image,
         "build": {"context": "./image"},
@@ -113,10 +113,8 @@ def _server(plan: ExportPlan) -> dict[str, Any]:
 
 
 def _prometheus(plan: ExportPlan) -> dict[str, Any]:
-    separate = plan.settings.metrics_port not in (None, plan.settings.port)
-    is_encrypted = plan.uses_tls and not separate
-    job: dict[str, Any] = {"job_name": "hubserve", "scheme": "https" if is_encrypted else "http"}
-    if is_encrypted:
+    job: dict[str, Any] = {"job_name": "hubserve", "scheme": "https" if plan.uses_tls else "http"}
+    if plan.uses_tls:
         job["tls_config"] = {"insecure_skip_verify": True}  # the certificate has the public name, not that of the service
     job["static_configs"] = [{"targets": [f"hubserve:{plan.metrics_port}"]}]
     return {

@@ -74,6 +74,27 @@ except OSError as error:
     sys.exit(f"not ready: {{error}}")
 '''
 
+#: where clients need certificates, which a container has none of, hubserve's own socket answers
+_SOCKET_HEALTHCHECK = '''\
+"""Exit with 0 if the server of this container is ready, else with 1; with the argument "live", if it answers."""
+
+import json
+import socket
+import sys
+
+try:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(4)
+        client.connect("{socket}")
+        client.sendall(b'{{"op": "status"}}\\n')
+        with client.makefile("rb") as lines:
+            modules = json.loads(lines.readline())["modules"]
+except (OSError, ValueError, KeyError) as error:
+    sys.exit(f"not ready: {{error}}")
+waiting = [each["name"] for each in modules if not each["ready"]]
+sys.exit(f"not ready: {{', '.join(waiting)}}" if waiting and "live" not in sys.argv else 0)
+'''
+
 _IGNORED = """\
 # only what the Dockerfile copies
 *
@@ -131,14 +152,20 @@ def image_texts(plan: ExportPlan, folder: str = "") -> dict[str, str]:
         plan: the configuration.
         folder: prefix of their paths.
     """
-    url = f"{'https' if plan.uses_tls else 'http'}://127.0.0.1:{plan.settings.port}{plan.settings.root_path}/health/ready"
     texts = {
         "Dockerfile": dockerfile(plan),
         ".dockerignore": _IGNORED,
         "config.json": plan.config_text(),
-        "healthcheck.py": _HEALTHCHECK.format(url=url),
+        "healthcheck.py": _healthcheck(plan),
     }
     return {folder + name: text for name, text in texts.items()}
+
+
+def _healthcheck(plan: ExportPlan) -> str:
+    if plan.settings.tls_client_ca:
+        return _SOCKET_HEALTHCHECK.format(socket=f"{plan.places.home}/conf/serving_{plan.settings.port}.sock")
+    scheme = "https" if plan.uses_tls else "http"
+    return _HEALTHCHECK.format(url=f"{scheme}://127.0.0.1:{plan.settings.port}{plan.settings.root_path}/health/ready")
 
 
 def package_files(plan: ExportPlan, folder: str = "") -> Callable[[Path], None]:

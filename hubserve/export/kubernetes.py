@@ -95,9 +95,9 @@ def probes(plan: ExportPlan) -> dict[str, Any]:
     scheme = {"scheme": "HTTPS"} if plan.uses_tls else {}
     root = plan.settings.root_path
     if plan.settings.tls_client_ca:  # the kubelet has no certificate of a client
-        health = ["/opt/hubserve/bin/python", "-c", f"import socket; socket.create_connection(('127.0.0.1', {plan.settings.port}), 4)"]
-        live: dict[str, Any] = {"exec": {"command": health}}
-        ready = live
+        health = [f"{plan.places.app}/bin/python", f"{plan.places.app}/healthcheck.py"]
+        live: dict[str, Any] = {"exec": {"command": [*health, "live"]}}
+        ready: dict[str, Any] = {"exec": {"command": health}}
     else:
         live = {"httpGet": {"path": f"{root}/health/live", "port": "http", **scheme}}
         ready = {"httpGet": {"path": f"{root}/health/ready", "port": "http", **scheme}}
@@ -175,7 +175,8 @@ def _config_map(plan: ExportPlan) -> dict[str, Any]:
 
 
 def _service(plan: ExportPlan) -> dict[str, Any]:
-    protocols = {"http": "https" if plan.uses_tls else "http", "grpc": "kubernetes.io/h2c", "metrics": "http"}
+    scheme = "https" if plan.uses_tls else "http"
+    protocols = {"http": scheme, "grpc": "kubernetes.io/h2c", "metrics": scheme}
     ports = [{"name": name, "port": port, "targetPort": name, "appProtocol": protocols[name]} for name, port in plan.public_ports.items()]
     spec = {"selector": labels(plan), "ports": ports}
     return {"apiVersion": "v1", "kind": "Service", "metadata": _metadata(plan), "spec": spec}
@@ -218,7 +219,7 @@ def _claim(plan: ExportPlan) -> dict[str, Any]:
 def _service_monitor(plan: ExportPlan) -> dict[str, Any]:
     name = next(name for name, port in plan.ports.items() if port == plan.metrics_port)
     endpoint: dict[str, Any] = {"port": name, "path": "/metrics", "interval": "15s"}
-    if plan.uses_tls and plan.metrics_port == plan.settings.port:
+    if plan.uses_tls:
         endpoint |= {"scheme": "https", "tlsConfig": {"insecureSkipVerify": True}}
     return {
         "apiVersion": "monitoring.coreos.com/v1",

@@ -13,6 +13,7 @@ from hubserve.errors import ConfigError
 from hubserve.export.modules import Found, find_modules
 from hubserve.export.places import Places
 from hubserve.settings import ServerSettings, read_config
+from hubserve.settings.module import REMOTE_FILES
 from hubserve.settings.security import TLS_FILES
 
 #: settings that name a file, folder or socket that the server writes
@@ -177,12 +178,12 @@ class ExportPlan:
         module = self.settings.modules_info[name]
         init_args = {key: value for key, value in module.init_args.items() if key not in ("directory", "version")}
         init_args |= {key: value.replace("{models}", self.places.models) for key, value in self.found.init_args.get(name, {}).items()}
-        secret = next((each for each in self.secrets if each.setting == f"{name}.token_file"), None)
+        secrets = {each.setting.rpartition(".")[2]: each.name for each in self.secrets if each.setting.rpartition(".")[0] == name}
         changes = {"init_args": init_args, "library_path": [each for each in module.library_path if not Path(each).is_absolute()]}
         if name in self.found.installed_with:
             changes["environment"] = ""  # the install chooses it
         document = _differing(msgspec.structs.replace(module, **changes), type(module)())
-        return {**document, "token_file": f"{self.places.secrets}/{secret.name}"} if secret else document
+        return {**document, **{key: f"{self.places.secrets}/{file}" for key, file in secrets.items()}}
 
 
 def make_plan(config: Path, places: Places, host: str, options: Options, note: Callable[[str], None]) -> ExportPlan:
@@ -210,6 +211,8 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
         )
     if settings.trace_headers:
         notes.append(f"trace_headers are left out, because they may hold a password; set {_TRACE_HEADERS}=name=value,... there")
+    if settings.metrics and settings.tls_client_ca:
+        notes.append("'tls_client_ca' is set, so that Prometheus needs a client's certificate, too: add it to its tls_config")
     for name, module in settings.modules_info.items():
         for each in (path for path in module.library_path if Path(path).is_absolute()):
             notes.append(f"'{name}' has the library folder '{each}', which is of this machine only and left out")
@@ -220,8 +223,9 @@ def _secrets(settings: ServerSettings) -> list[Secret]:
     keys = (*TLS_FILES, "access_keys")
     found = [Secret(_file_name(key, value), Path(value), key) for key in keys if (value := getattr(settings, key))]
     for name, module in settings.modules_info.items():
-        if module.token_file:
-            found.append(Secret(_file_name(f"{name}-token", module.token_file), Path(module.token_file), f"{name}.token_file"))
+        for key in ("token_file", *REMOTE_FILES):
+            if value := getattr(module, key):
+                found.append(Secret(_file_name(f"{name}-{key.removesuffix('_file')}", value), Path(value), f"{name}.{key}"))
     return found
 
 

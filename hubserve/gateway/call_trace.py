@@ -85,6 +85,11 @@ class CallTrace:
             self.answered(self.attempt, error="the instance gave it up")
         self.attempt = attempt
 
+    def returned(self) -> None:
+        """Note that the module wants the call once more."""
+        if self.attempt is not None:
+            self.answered(self.attempt)
+
     def answered(self, attempt: Attempt, times: tuple[float, float, float, float] | None = None, error: str = "") -> None:
         """Add the spans of an attempt that has ended, unless the call has ended before.
 

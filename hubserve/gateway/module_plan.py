@@ -26,6 +26,7 @@ class ModulePlan:
         config: of a Triton model: its configuration as known before it is loaded.
         ensemble: the dataflow of other modules that answers in place of instances.
         model_folder: the folder of a module without instances.
+        latency_summaries: whether quantiles of its latencies are kept for ``/metrics``.
         error: why it cannot be served, for every request; "" if it can. It has no instances then.
     """
 
@@ -39,6 +40,7 @@ class ModulePlan:
     config: dict[str, Any] | None = None
     ensemble: EnsemblePlan | None = None
     model_folder: Path | None = None
+    latency_summaries: bool = False
     error: str = ""
 
     @property

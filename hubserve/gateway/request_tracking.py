@@ -69,7 +69,7 @@ class RequestTracker:
             self._deadlocks.end(self._wait)
         if error is not None:
             statistics.add_failure(error)
-        (statistics.success if kind is None else statistics.fail).add(time.monotonic() - self._came_at)
+        statistics.add_ended(self._came_at, has_succeeded=kind is None)
         self._deadlines.discard(self._work)
         if self._work.trace is not None:
             self._work.trace.end(error)

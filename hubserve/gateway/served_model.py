@@ -12,6 +12,7 @@ from urllib.parse import quote
 from hubserve.engines.selection_cache import cpu_model
 from hubserve.errors import HubError, LoadFailed, Unavailable
 from hubserve.gateway.deadlock_detection import DeadlockDetector
+from hubserve.gateway.first_responses import first_response_histogram
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.pool import Pool
 from hubserve.gateway.instances.raw_requests import RequestChannel
@@ -63,7 +64,7 @@ class ServedModule:
         self._latencies = _open_latencies(plan)
         self._responder: Responder
         self.batcher: Queue = _create_queue(plan, self._latencies)
-        self.statistics = ModuleStatistics()
+        self.statistics = ModuleStatistics(plan.latency_summaries)
         self.pool = Pool(_instance_specs(plan), self.batcher, self._latencies, self.statistics, models)
 
     @property
@@ -79,6 +80,7 @@ class ServedModule:
             if self.plan.error:
                 raise LoadFailed(self.plan.error)
             self._hold_files()
+            first_responses = first_response_histogram(self.name, self.plan.config)
             self.description, warm_up = await self._load()
         except HubError as error:
             self.load_error = error.message
@@ -87,6 +89,8 @@ class ServedModule:
             raise
         else:
             self._prepare(warm_up)
+            if self.description.decoupled:
+                self.statistics.first_responses = first_responses
             self.pool.serve()
         finally:
             self._loaded.set()

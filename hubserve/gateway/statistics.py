@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hubserve.errors import Cancelled, HubError, InstanceDied, ModuleFailed, Unavailable
+from hubserve.gateway.latency_summaries import LatencySummaries
 from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.telemetry.histogram import ITEMS, SECONDS, Histogram
 
@@ -98,6 +99,9 @@ class Responses:
 class ModuleStatistics:
     """The counters of one served module.
 
+    Args:
+        has_summaries: whether quantiles of latencies are wanted.
+
     Attributes:
         requests: the number of requests, including those in progress.
         failures: the number of requests that failed.
@@ -113,9 +117,11 @@ class ModuleStatistics:
         queue_times, compute_times: of requests and of calls, in seconds.
         batch_sizes: items in each call.
         responses: position of a response, from 0, to the responses at it.
+        first_responses: milliseconds until the first response to each request of a decoupled module; None for other modules.
+        summaries: quantiles of latencies; None unless they are wanted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, has_summaries: bool = False) -> None:
         self.requests = 0
         self.failures = 0
         self.last_inference_ms = 0
@@ -133,6 +139,8 @@ class ModuleStatistics:
         self.compute_times = Histogram(SECONDS)
         self.batch_sizes = Histogram(ITEMS)
         self.responses: dict[int, Responses] = {}
+        self.first_responses: Histogram | None = None
+        self.summaries = LatencySummaries() if has_summaries else None
 
     def response(self, position: int) -> Responses:
         """Return the counters of the responses at a position, from 0."""
@@ -140,6 +148,21 @@ class ModuleStatistics:
         if found is None:
             found = self.responses[position] = Responses()
         return found
+
+    def add_ended(self, came_at: float, has_succeeded: bool) -> None:
+        """Count a request that has ended.
+
+        Args:
+            came_at: when it came, on the clock of ``time.monotonic``.
+            has_succeeded: whether it was answered without an error.
+        """
+        now = time.monotonic()
+        if not has_succeeded:
+            self.fail.add(now - came_at)
+            return
+        self.success.add(now - came_at)
+        if self.summaries is not None:
+            self.summaries.request.add(now - came_at, now)
 
     def add_failure(self, error: BaseException) -> None:
         """Count why a request failed."""
@@ -155,6 +178,10 @@ class ModuleStatistics:
         self.cache_hit.add(lookup_s)
         self.queue.add(0.0)
         self.success.add(took_s)
+        if self.summaries is not None:
+            now = time.monotonic()
+            self.summaries.request.add(took_s, now)
+            self.summaries.queue.add(0.0, now)
 
     async def streamed(self, responses: AsyncIterator[T]) -> AsyncIterator[T]:
         """Count the responses to one request while passing them on.
@@ -166,6 +193,8 @@ class ModuleStatistics:
         try:
             async for response in responses:
                 now = time.monotonic()
+                if not position and self.first_responses is not None:
+                    self.first_responses.add((now - since) * 1e3)
                 yield response
                 counted, position = self.response(position), position + 1
                 counted.compute_infer.add(now - since)
@@ -196,27 +225,34 @@ class ModuleStatistics:
         ]
         if not counted:
             return
-        prepare_s, took_s = header.get("prepare_s", 0.0), header["took_s"]
+        prepare_s, took_s, times = header.get("prepare_s", 0.0), header["took_s"], header["times"]
         calls_s = header.get("calls_s", took_s)
-        transfer_s = max(0.0, busy_s - prepare_s - took_s) / 2
-        input_s, output_s = prepare_s + transfer_s, max(0.0, took_s - calls_s) + transfer_s
+        # comparisons in place of max() here and below: this is done for each batch, and most batches are one request
+        transfer_s = (busy_s - prepare_s - took_s) / 2 if busy_s > prepare_s + took_s else 0.0
+        input_s, output_s = prepare_s + transfer_s, (took_s - calls_s if took_s > calls_s else 0.0) + transfer_s
         self.last_inference_ms = int(time.time() * 1e3)
         for work in batch:
             if work.marks is not None:
                 _mark(work, begun_at, begun_at + input_s, begun_at + busy_s - output_s, begun_at + busy_s)
         number = len(counted)
-        self.inference_count += sum(work.count for work in counted)
         for work in counted:
-            waited_s = max(0.0, begun_at - work.queued_at)
-            self.queue.add(waited_s)
+            self.inference_count += work.count
+            waited_s = begun_at - work.queued_at if begun_at > work.queued_at else 0.0
+            self.queue.seconds += waited_s
             self.queue_times.add(waited_s)
-        if batch[0].key in (None, ONE_BY_ONE) and not header["times"]:
+            if self.summaries is not None:
+                self.summaries.queue.add(waited_s, begun_at + busy_s)
+                self.summaries.add_computed(input_s, calls_s, output_s, begun_at + busy_s)
+        self.queue.count += number
+        if not times and (batch[0].key is None or batch[0].key == ONE_BY_ONE):
             share = number / len(batch)
             self.computed.add(input_s * share, calls_s * share, output_s * share, number)
             self._executed(1, input_s * share, calls_s * share, output_s * share, number)
             return
         self.computed.add(input_s * number, calls_s * number, output_s * number, number)
-        times = header["times"] or [(sum(work.count for work in batch), calls_s)]
+        if not times:
+            self._executed(sum([work.count for work in batch]), input_s, calls_s, output_s, 1)
+            return
         for items, seconds in times:
             self._executed(items, input_s / len(times), seconds, output_s / len(times), 1)
 

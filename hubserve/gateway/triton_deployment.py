@@ -118,6 +118,7 @@ def plan_model(
                 config=model.config,
                 ensemble=ensemble,
                 model_folder=model.folder,
+                latency_summaries=settings.latency_summaries,
             )
             for version in model.versions
         ]
@@ -150,6 +151,7 @@ def plan_model(
             sequences=sequence_plan(model),
             response_cache_bytes=settings.response_cache_bytes if caches else 0,
             config=model.config,
+            latency_summaries=settings.latency_summaries,
         )
         for version in model.versions
     ]

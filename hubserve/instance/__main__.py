@@ -15,7 +15,7 @@ from hubserve.instance.app_server import serve_app
 from hubserve.instance.json_results import ResultEncoder
 from hubserve.instance.malloc_tuning import keep_large_buffers
 from hubserve.instance.output import mark_output
-from hubserve.instance.remote_listener import listen
+from hubserve.instance.remote_listener import listen, log_line
 from hubserve.instance.serve_loop import serve
 from hubserve.kinds import get_kind
 from hubserve.kinds.base import Kind
@@ -26,7 +26,9 @@ from hubserve.kinds.project_imports import record_origin
 from hubserve.kinds.torchvision_operators import declare_missing
 from hubserve.module import BEHIND_VARIABLE
 from hubserve.wire.arena import Arena
-from hubserve.wire.tls import SharedKey
+from hubserve.wire.certificates import TlsFiles
+from hubserve.wire.peer_certificates import PeerCertificates
+from hubserve.wire.tls import Identity, SharedKey
 
 _COMPAT = Path(__file__).resolve().parent.parent / "compat"
 
@@ -45,6 +47,18 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument("--side-fd", type=int, metavar="FD", help="with --serve-fd: the side channel, for modules that take raw requests")
     parser.add_argument(
         "--token-file", type=Path, metavar="FILE", help="with --listen: the key that gateways must have, made by hub key remote"
+    )
+    parser.add_argument(
+        "--tls-cert", metavar="FILE", help="with --listen, instead of --token-file: PEM file of the certificate chain of this machine"
+    )
+    parser.add_argument("--tls-key", metavar="FILE", help="PEM file of its private key")
+    parser.add_argument("--tls-client-ca", metavar="FILE", help="PEM file of the authorities that gateways' certificates must come from")
+    parser.add_argument(
+        "--tls-client-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name that a gateway's certificate must have (repeatable; default: any of these authorities)",
     )
     parser.add_argument(
         "--mark-output", action="store_true", help="with --serve-fd or --app-fd: mark what the module writes, for the gateway"
@@ -103,16 +117,31 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _listen(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    if args.token_file is None:
-        parser.error("--listen needs --token-file, because clients that connect can run code on this machine")
+    files = TlsFiles(args.tls_cert or "", args.tls_key or "", args.tls_client_ca or "")
+    if bool(args.token_file) == any(files) or (any(files) and not all(files)):
+        parser.error(
+            "--listen needs --token-file, or --tls-cert, --tls-key and --tls-client-ca, because clients that connect can run code on this "
+            "machine"
+        )
     command = [sys.executable, "-m", "hubserve.instance", "--mark-output", "--serve-fd"]
     try:
-        return listen(args.listen, SharedKey(args.token_file), lambda fd: [*command, str(fd)])
+        return listen(args.listen, _identity(args, files), lambda fd: [*command, str(fd)])
     except HubError as error:
         sys.stderr.write(f"hub: {error.message}\n")
         return 1
     except KeyboardInterrupt:
         return 0
+
+
+def _identity(args: argparse.Namespace, files: TlsFiles) -> Identity:
+    if args.token_file:
+        return SharedKey(args.token_file)
+    if not args.tls_client_name:
+        log_line(
+            f"every holder of a certificate of the authorities in '{files.authorities}' may run code on this machine; "
+            "name the gateways with --tls-client-name"
+        )
+    return PeerCertificates(files, server_side=True, names=args.tls_client_name, log=log_line)
 
 
 def _serve(fd: int, arena_fd: Optional[int], side_fd: Optional[int], marks_output: bool) -> int:

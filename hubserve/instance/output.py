@@ -16,6 +16,9 @@ _EMIT = logging.StreamHandler.emit.__code__
 _WRITERS = {"warnings": logging.WARNING, "_py_warnings": logging.WARNING, "traceback": ERROR}
 #: a function of it writes the traceback of a thread that failed
 _EXCEPTHOOK = ("threading", "invoke_excepthook")
+#: the logger of the Python backend, and the levels of its constants WARNING and ERROR
+_TRITON_LOGGER = "hubserve.kinds.triton.api.logger"
+_TRITON_LEVELS = {1: logging.WARNING, 2: ERROR}
 _PIPE_FDS = (1, 2)
 _pipe: "Tuple[int, int]" = (0, 0)
 
@@ -101,6 +104,8 @@ def _mark_of(caller: FrameType) -> Mark:
             level, logger, flags = max(0, min(record.levelno, 100)), record.name, WHOLE
     elif caller.f_code is _WRITE_ERROR:
         level, flags = ERROR, WHOLE
+    elif caller.f_globals.get("__name__") == _TRITON_LOGGER:
+        level, flags = _TRITON_LEVELS.get(int(caller.f_locals.get("level", 0)), INFO), WHOLE
     else:
         writer = caller.f_globals.get("__name__", "")
         level = ERROR if (writer, caller.f_code.co_name) == _EXCEPTHOOK else _WRITERS.get(writer, INFO)

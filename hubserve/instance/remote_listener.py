@@ -1,7 +1,8 @@
 """Start instances for gateways on other machines: ``python -m hubserve.instance --listen HOST:PORT --token-file FILE``.
 
-Each connection that proves to have the key gets an instance process of its own, which lives as long as the connection. A thread relays the
-bytes between the connection, which is encrypted (:mod:`hubserve.wire.tls`), and the process's socket.
+Each connection that proves to have the key, or a certificate of the right authority, gets an instance process of its own, which lives as
+long as the connection. A thread relays the bytes between the connection, which is encrypted (:mod:`hubserve.wire.tls`), and the process's
+socket.
 """
 
 import errno
@@ -19,13 +20,14 @@ from typing import Callable, List, Tuple
 
 from hubserve.errors import ConfigError
 from hubserve.wire.output_marks import OutputLine, OutputLines, shown_ids
-from hubserve.wire.tls import ASK_INSTANCE, ASK_PROBE, OK, SharedKey, Untrusted, receive_line, relay, send_line
+from hubserve.wire.tls import ASK_INSTANCE, ASK_PROBE, OK, Identity, Untrusted, receive_line, relay, send_line
 
 #: for the handshake and the gateway's request; below the 10 s after which a gateway gives up
 HANDSHAKE_TIMEOUT_S = 8.0
 _MAX_HANDSHAKES = 64
 _MAX_INSTANCES = 256
 _STOP_TIMEOUT_S = 10.0
+_LINGER_S = 1.0
 _READ_BYTES = 64 << 10
 #: as in the server's log
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -49,12 +51,12 @@ def parse_address(address: str) -> Tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def listen(address: str, key: SharedKey, command: Callable[[int], List[str]]) -> int:
+def listen(address: str, key: Identity, command: Callable[[int], List[str]]) -> int:
     """Start an instance for each gateway that connects, until this process is ended.
 
     Args:
         address: where to listen, ``host:port``; port 0 for any free one, which is printed.
-        key: gateways must have it.
+        key: gateways must have it, or a certificate that it accepts.
         command: returns the command line of an instance that serves the given descriptor.
     """
     host, port = parse_address(address)
@@ -66,12 +68,13 @@ def listen(address: str, key: SharedKey, command: Callable[[int], List[str]]) ->
         except OSError as error:
             raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
         listener.listen()
-        _log(f"listening on {host}:{listener.getsockname()[1]}")
+        log_line(f"listening on {host}:{listener.getsockname()[1]}")
         _Listener(listener, key, command).run()
     return 0
 
 
-def _log(text: str) -> None:
+def log_line(text: str) -> None:
+    """Write a line to standard error."""
     with suppress(OSError, ValueError):  # the reader of stderr may have closed it
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
@@ -111,7 +114,7 @@ class _Handshakes:
 
 
 class _Listener:
-    def __init__(self, listener: socket.socket, key: SharedKey, command: Callable[[int], List[str]]) -> None:
+    def __init__(self, listener: socket.socket, key: Identity, command: Callable[[int], List[str]]) -> None:
         self._listener, self._key, self._command = listener, key, command
         self._handshakes = _Handshakes()
         self._free_instances = threading.BoundedSemaphore(_MAX_INSTANCES)
@@ -123,7 +126,7 @@ class _Listener:
                 sock, (peer, *_) = self._listener.accept()
             except OSError as error:
                 if error.errno != errno.ECONNABORTED:  # most likely no descriptors are left: connections wait until some are closed
-                    _log(f"cannot accept connections now ({error.strerror}); trying again")
+                    log_line(f"cannot accept connections now ({error.strerror}); trying again")
                     time.sleep(delay_s)
                     delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
                 continue
@@ -133,7 +136,7 @@ class _Listener:
             try:
                 threading.Thread(target=self._attend, args=(handshake,), daemon=True).start()
             except RuntimeError as error:
-                _log(f"refused {peer}: {error}")
+                log_line(f"refused {peer}: {error}")
                 self._handshakes.discard(handshake)
                 sock.close()
 
@@ -151,16 +154,16 @@ class _Listener:
             else:
                 send_line(secured, OK if asked == ASK_PROBE else "it runs another version; upgrade the older side")
         except socket.timeout:
-            _log(f"refused {handshake.peer}: it did not prove within {HANDSHAKE_TIMEOUT_S:g} s that it has the key")
+            log_line(f"refused {handshake.peer}: it did not prove within {HANDSHAKE_TIMEOUT_S:g} s {self._key.proof}")
         except Untrusted as error:
-            _log(f"refused {handshake.peer}: {error}")
+            log_line(f"refused {handshake.peer}: {error}")
         except Exception as error:
-            _log(f"lost {handshake.peer}: {error}")
+            log_line(f"lost {handshake.peer}: {error}")
         finally:
             handshake.sock.close()
 
     def _secured(self, handshake: _Handshake, deadline: float) -> ssl.SSLSocket:
-        """Do the TLS handshake, and return the connection once the gateway has proved that it has the key."""
+        """Do the TLS handshake, and return the connection once the gateway has proved that it may use this machine."""
         handshake.sock.settimeout(HANDSHAKE_TIMEOUT_S)
         try:
             first = handshake.sock.recv(1, socket.MSG_PEEK)
@@ -171,7 +174,11 @@ class _Listener:
             raise Untrusted("it does not speak TLS" if first else "it closed the connection")
         handshake.sock = secured = self._key.wrap(handshake.sock, server_side=True)
         secured.settimeout(max(0.001, deadline - time.monotonic()))
-        self._key.handshake(secured)
+        try:
+            self._key.handshake(secured)
+        except Untrusted:
+            _let_read(secured)
+            raise
         secured.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         secured.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for name, value in _KEEPALIVE.items():
@@ -206,6 +213,18 @@ class _Listener:
             raise
 
 
+def _let_read(secured: ssl.SSLSocket) -> None:
+    """Give a refused gateway time to read why: closing while it still sends would reset the connection, and lose the alert."""
+    deadline = time.monotonic() + _LINGER_S
+    with suppress(OSError):
+        socket.socket.shutdown(secured, socket.SHUT_WR)
+        with socket.socket(fileno=os.dup(secured.fileno())) as raw:
+            while deadline > time.monotonic():
+                raw.settimeout(max(0.001, deadline - time.monotonic()))
+                if not raw.recv(1 << 12):
+                    return
+
+
 def _start_logged(command: List[str], fd: int) -> "subprocess.Popen[bytes]":
     """Start an instance that inherits a descriptor, and log what it writes."""
     read, write = os.pipe()
@@ -227,7 +246,7 @@ def _log_output(fd: int) -> None:
         while True:
             data = pipe.read(_READ_BYTES)
             for line in lines.feed(data) if data else lines.close():
-                _log(_described(line, lines.shown_as))
+                log_line(_described(line, lines.shown_as))
             if not data:
                 return
 

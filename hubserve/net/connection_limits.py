@@ -91,9 +91,10 @@ class Connections:
         Returns:
             True if the limits allow it; if not, the caller closes it.
         """
-        peer = _peer(transport.get_extra_info("peername"))
+        peername = transport.get_extra_info("peername")
+        peer = peer_group(peername)
         mine = self._by_peer.get(peer, {})
-        is_limited = len(mine) >= self._most_per_peer and not (self._has_many_clients and self._has_many_clients(peer))
+        is_limited = len(mine) >= self._most_per_peer and not self._is_proxy(peername)
         if is_limited and not self._evict(peer, [peer]):
             self._log(f"the address {peer} has {len(mine)} connections, which is the limit for one (max_connections_per_peer)")
             self.refused += 1
@@ -106,6 +107,9 @@ class Connections:
         self._by_peer.setdefault(peer, mine)[connection] = None
         self._resized(peer, len(mine) - 1, len(mine))
         return True
+
+    def _is_proxy(self, peername: Any) -> bool:
+        return self._has_many_clients is not None and self._has_many_clients(str(peername[0]) if isinstance(peername, tuple) else "")
 
     def discard(self, connection: Connection) -> None:
         """Forget a connection that is closed, or was not counted."""
@@ -170,7 +174,7 @@ def _since(idle: tuple[float, Connection]) -> float:
     return idle[0]
 
 
-def _peer(address: Any) -> str:
+def peer_group(address: Any) -> str:
     """Return the group that a client's connections count for: an IPv4 address, an IPv6 network; "" for clients without an address."""
     if not isinstance(address, tuple):
         return ""

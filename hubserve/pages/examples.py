@@ -11,10 +11,13 @@ from hubserve.gateway.dataplane import ServedModule
 from hubserve.kinds.description import Interface
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF
 from hubserve.protocols.openapi.arguments import as_text, request_of
+from hubserve.protocols.paddlehub_operations import segment
 from hubserve.types import BYTES, REST, TensorSpec
 
 #: tensors of up to this many elements are written out
 _FEW_ELEMENTS = 64
+#: JSON arguments of more characters are not shown where tensors can be sent instead
+_SHORT_TEXT = 500
 #: of a shell, in which the commands look for a key
 KEY_VARIABLE = "HUB_KEY"
 _JSON = "Content-Type: application/json"
@@ -41,17 +44,18 @@ def example_of(module: ServedModule, address: str, *, needs_key: bool) -> Exampl
         needs_key: whether the server asks for keys; the command takes one from the variable ``HUB_KEY`` of the shell.
     """
     curl = f'curl -H "X-API-Key: ${KEY_VARIABLE}"' if needs_key else "curl"
-    described, name = module.description, quote(module.name, safe="")
-    predict = shlex.quote(f"{address}/predict/{name}")
+    described = module.description
+    predict = shlex.quote(f"{address}/predict/{segment(module.name)}")
     if Interface.PICTURE in described.interfaces:
         picture = shlex.quote(f"{address}/docs/example.png")
         return Example(f"curl -s {picture} | {curl} -H 'Content-Type: image/png' --data-binary @- {predict}", sends_picture=True)
     if Interface.JSON in described.interfaces:
         request = request_of(module)
-        if request is not None and request.example is not None:
-            return Example(f"{curl} -H {shlex.quote(_JSON)} -d {shlex.quote(as_text(request.example))} {predict}")
+        text = as_text(request.example) if request is not None and request.example is not None else ""
+        if text and (len(text) <= _SHORT_TEXT or Interface.TENSORS not in described.interfaces):
+            return Example(f"{curl} -H {shlex.quote(_JSON)} -d {shlex.quote(text)} {predict}")
     if Interface.TENSORS in described.interfaces:
-        return Example(_tensors(module, curl, shlex.quote(f"{address}/v2/models/{name}/infer")))
+        return Example(_tensors(module, curl, shlex.quote(f"{address}/v2/models/{quote(module.name, safe='')}/infer")))
     return None
 
 

@@ -17,7 +17,7 @@ from hubserve.protocols.admin import Forbidden
 from hubserve.protocols.browser_links import link_base, module_link
 from hubserve.types import TensorSpec
 
-_LONGEST_REASON = 500
+_LONGEST_TEXT = 500
 
 
 class _Card(NamedTuple):
@@ -26,6 +26,7 @@ class _Card(NamedTuple):
     name: str
     version: str
     kind: str
+    summary: str
     state: str
     reason: str
     described: Description
@@ -88,6 +89,7 @@ class FrontPage:
             name=html.escape(card.name),
             version=f"{t['version']} {html.escape(card.version)}" if card.version else "",
             state=card.state,
+            summary=f'<p class="summary">{html.escape(card.summary)}</p>' if card.summary else "",
             state_text=t[card.state],
             reason=f'<p class="reason">{html.escape(card.reason)}</p>' if card.reason and card.state != "loading" else "",
             listed=listed,
@@ -144,8 +146,8 @@ def _card(context: Context, module: ServedModule, address: str) -> _Card:
     state = "ready" if module.ready else "failed" if module.load_error else "unavailable" if module.is_loaded else "loading"
     is_default = context.dataplane.get(info.name) is module
     example = example_of(module, address, needs_key=context.gate is not None) if module.is_loaded and is_default else None
-    reason = one_line(module.not_ready_reason)[:_LONGEST_REASON]
-    return _Card(info.name, info.version, info.kind, state, reason, described, example, is_default)
+    reason = one_line(module.not_ready_reason)[:_LONGEST_TEXT]
+    return _Card(info.name, info.version, info.kind, one_line(info.summary)[:_LONGEST_TEXT], state, reason, described, example, is_default)
 
 
 def _links(context: Context, request: Request) -> list[tuple[str, str]]:
@@ -167,7 +169,7 @@ def _engine(engine: dict[str, Any] | None) -> str:
     if not engine:
         return ""
     name = html.escape(str(engine.get("name", "")))
-    reason = one_line(str(engine.get("reason", "")))[:_LONGEST_REASON]
+    reason = one_line(str(engine.get("reason", "")))[:_LONGEST_TEXT]
     return f'<span title="{html.escape(reason)}">{name}</span>' if reason else name
 
 
@@ -180,7 +182,7 @@ def _command(text: str) -> str:
 
 
 _CARD = """<article><h2>{name} <small>{version}</small> <span class="state {state}">{state_text}</span></h2>
-{reason}<dl>{listed}</dl>{rest}</article>"""
+{summary}{reason}<dl>{listed}</dl>{rest}</article>"""
 
 _PAGE = """<!doctype html>
 <html lang="{tag}"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

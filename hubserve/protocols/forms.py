@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
@@ -17,6 +18,9 @@ from hubserve.gateway.dataplane import MAX_PICTURES, ServedModule
 from hubserve.kinds.description import Description, Interface
 from hubserve.protocols.documents import JsonBounds, is_light, parse_json
 from hubserve.types import InferRequest
+
+# Starlette's parser warns of each malformed form, which is the client's fault and answered as such.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 #: parsed in one step, before other tasks may run
 _STEP_BYTES = 64 << 10

@@ -4,8 +4,8 @@ Names that begin with ``nv_`` are Triton's, with its labels and units
 (https://github.com/triton-inference-server/server/blob/main/docs/user_guide/metrics.md), so that its dashboards work.
 """
 
-import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,14 +13,16 @@ from prometheus_client.core import Metric
 
 from hubserve import __version__
 from hubserve.gateway.dataplane import ServedModule
+from hubserve.gateway.first_responses import FAMILY
+from hubserve.gateway.latency_summaries import LatencySummaries
 from hubserve.gateway.statistics import ModuleStatistics
 from hubserve.protocols.base import Context
 from hubserve.telemetry.histogram import Histogram
 from hubserve.telemetry.request_counts import RequestCounts
+from hubserve.telemetry.summary import Summary
 
 _MODEL = ("model", "version")
 _MODULE = ("module", "version")
-_KIB = 1 << 10
 
 #: Triton's counters: name, help, value
 _TRITON: tuple[tuple[str, str, Callable[[ModuleStatistics], float]], ...] = (
@@ -43,7 +45,7 @@ _COUNTER, _GAUGE, _HISTOGRAM = "counter", "gauge", "histogram"
 
 
 def families(context: Context, counts: RequestCounts) -> Iterator[Metric]:
-    """Yield all families of a server.
+    """Yield all families of a server, but those of its machine.
 
     Args:
         context: of its protocols.
@@ -51,7 +53,9 @@ def families(context: Context, counts: RequestCounts) -> Iterator[Metric]:
     """
     modules = list(context.all_models)
     yield from _triton(modules)
-    yield from _machine()
+    yield from _first_responses(modules)
+    if context.settings.latency_summaries:
+        yield from _summaries(modules)
     yield from _requests(counts)
     yield from _modules(modules)
     yield from _instances(modules)
@@ -75,41 +79,60 @@ def _triton(modules: list[ServedModule]) -> Iterator[Metric]:
     yield pending
 
 
-def _machine() -> Iterator[Metric]:
-    """Yield Triton's metrics of the machine, on Linux."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            memory = {line.partition(":")[0]: int(line.split()[1]) * _KIB for line in file}
-    except OSError:
-        return
-    used = memory["MemTotal"] - memory.get("MemAvailable", memory["MemFree"])
-    yield _single("nv_cpu_memory_total_bytes", "Memory of the machine", _GAUGE, memory["MemTotal"])
-    yield _single("nv_cpu_memory_used_bytes", "Used memory of the machine", _GAUGE, used)
-    yield _single("nv_cpu_utilization", "Load of the last minute as a share of the processors", _GAUGE, _load())
+def _first_responses(modules: list[ServedModule]) -> Iterator[Metric]:
+    family = Metric(FAMILY, "Time until the first response to a request of a decoupled model in milliseconds", _HISTOGRAM)
+    for module in modules:
+        if module.statistics.first_responses is not None:
+            _add_histogram(family, _labels(_MODEL, module), module.statistics.first_responses)
+    yield family
 
 
-def _load() -> float:
-    return min(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+#: Triton's summaries: name, help, value
+_SUMMARIES: tuple[tuple[str, str, Callable[[LatencySummaries], Summary]], ...] = (
+    ("nv_inference_request_summary_us", "Duration of requests in microseconds", lambda each: each.request),
+    ("nv_inference_queue_summary_us", "Queuing duration in microseconds", lambda each: each.queue),
+    ("nv_inference_compute_input_summary_us", "Duration of preparing inputs in microseconds", lambda each: each.compute_input),
+    ("nv_inference_compute_infer_summary_us", "Duration of computing in microseconds", lambda each: each.compute_infer),
+    ("nv_inference_compute_output_summary_us", "Duration of taking outputs in microseconds", lambda each: each.compute_output),
+)
+
+
+def _summaries(modules: list[ServedModule]) -> Iterator[Metric]:
+    now = time.monotonic()
+    for name, text, of in _SUMMARIES:
+        family = Metric(name, text, "summary")
+        for module in modules:
+            if module.statistics.summaries is None:
+                continue
+            labels, summary = _labels(_MODEL, module), of(module.statistics.summaries)
+            for quantile, value in summary.quantiles(now):
+                family.add_sample(name, {**labels, "quantile": f"{quantile:g}"}, value * 1e6)
+            family.add_sample(f"{name}_sum", labels, summary.total * 1e6)
+            family.add_sample(f"{name}_count", labels, summary.count)
+        yield family
 
 
 def _requests(counts: RequestCounts) -> Iterator[Metric]:
     requests = Metric("hubserve_requests", "Requests that have ended", _COUNTER)
-    for (module, version, protocol, status, error), count in list(counts.requests.items()):
-        labels = {"module": module, "version": version, "protocol": protocol, "status": status, "error": error}
+    for (module, version, protocol, status, error), count in counts.requests():
+        labels = {"module": module, "version": version, "protocol": protocol, "status": str(status), "error": error}
         requests.add_sample("hubserve_requests_total", labels, count)
     yield requests
+    by_key = Metric("hubserve_key_requests", "Requests that have ended, by the client that the key is of", _COUNTER)
+    for (key, module), count in list(counts.by_key.items()):
+        by_key.add_sample("hubserve_key_requests_total", {"key": key, "module": module}, count)
+    yield by_key
     durations = Metric("hubserve_request_duration_seconds", "Time from a request's head to the end of its response", _HISTOGRAM)
-    for (module, protocol), histogram in list(counts.durations.items()):
-        _add_histogram(durations, {"module": module, "protocol": protocol}, histogram)
+    received = Metric("hubserve_received_bytes", "Bytes of request bodies", _COUNTER)
+    sent = Metric("hubserve_sent_bytes", "Bytes of response bodies", _COUNTER)
+    for (module, protocol), place in list(counts.places.items()):
+        labels = {"module": module, "protocol": protocol}
+        _add_histogram(durations, labels, place.durations)
+        received.add_sample("hubserve_received_bytes_total", labels, place.received_bytes)
+        sent.add_sample("hubserve_sent_bytes_total", labels, place.sent_bytes)
     yield durations
-    for name, text, values in (
-        ("hubserve_received_bytes", "Bytes of request bodies", counts.received_bytes),
-        ("hubserve_sent_bytes", "Bytes of response bodies", counts.sent_bytes),
-    ):
-        family = Metric(name, text, _COUNTER)
-        for (module, protocol), count in list(values.items()):
-            family.add_sample(f"{name}_total", {"module": module, "protocol": protocol}, count)
-        yield family
+    yield received
+    yield sent
     streams = Metric("hubserve_streams", "Streams of requests over gRPC that have ended, by status", _COUNTER)
     for status, count in list(counts.streams.items()):
         streams.add_sample("hubserve_streams_total", {"status": status}, count)

@@ -5,6 +5,7 @@ import gzip
 import logging
 import re
 from collections.abc import Iterator
+from itertools import chain
 
 from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -16,6 +17,7 @@ from hubserve.access.keys import Need
 from hubserve.net.asgi import respond, respond_options
 from hubserve.net.headers import header
 from hubserve.protocols.base import Context, Protocol
+from hubserve.protocols.machine_metrics import MachineMetrics
 from hubserve.protocols.metric_families import families
 from hubserve.protocols.model_metrics import ModelFamilies, refresh
 from hubserve.protocols.openapi.document import TEXT, Document, answer, operation
@@ -69,6 +71,7 @@ class Exposition:
         self._context = context
         self._counts = RequestCounts()
         self._of_models = ModelFamilies()
+        self._machine = MachineMetrics()
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         context.telemetry.end_listeners.append(self._counts.add)
@@ -82,16 +85,17 @@ class Exposition:
         if scope["method"] not in ("GET", "HEAD"):
             await respond(send, 405, b"/metrics takes GET\n", content_type="text/plain", allow="GET, HEAD, OPTIONS")
             return
-        await refresh(self._context.dataplane)
+        await refresh(self._context.all_models)
         accepts_gzip = "gzip" in header(scope, b"accept-encoding")
         body = await asyncio.to_thread(self._text, accepts_gzip)  # a thousand models are a megabyte of text
         encoding = {"content_encoding": "gzip"} if accepts_gzip else {}
         await respond(send, 200, body, content_type=CONTENT_TYPE_PLAIN_0_0_4, **encoding)
 
     def _text(self, compress: bool) -> bytes:
-        text = generate_latest(_Collected(families(self._context, self._counts))) + generate_latest(self._process)
+        found = chain(families(self._context, self._counts), self._machine.families())
+        text = generate_latest(_Collected(found)) + generate_latest(self._process)
         try:
-            text += generate_latest(_Collected(self._of_models.families(self._context.dataplane)))
+            text += generate_latest(_Collected(self._of_models.families(self._context.all_models)))
         except Exception:  # what modules publish is checked before; nothing of it may hide the server's own state
             log.exception("the metrics that modules publish cannot be shown")
         text = _COUNTER.sub(rb"# HELP \1 \2\n# TYPE \1 counter", text)

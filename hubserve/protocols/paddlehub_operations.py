@@ -36,6 +36,7 @@ _ANSWER = {
     "required": ["status", "msg", "results"],
 }
 _FAILURES = "With `status_codes: paddlehub` failures of the module and wrong arguments are answered with 200, too: look at `status`."
+_FILES = f"To send files, choose the content type `{FORM}`."
 _DEADLINE = {
     "name": "X-Hub-Timeout-Ms",
     "in": "header",
@@ -60,7 +61,7 @@ def describe_module(document: Document, each: DescribedModule, statuses: list[in
         fails_with_200: whether some errors are answered with status 200.
     """
     described, info = each.module.description, each.module.plan.info
-    content = _content(each)
+    content = _content(document, each)
     if not content or "/" in each.name or each.module.plan.sequences:  # such paths, and members of sequences, cannot be asked for
         return
     envelope = document.component("schemas", "PaddleHubAnswer", _ANSWER)
@@ -77,7 +78,7 @@ def describe_module(document: Document, each: DescribedModule, statuses: list[in
         f"Ask {each.name}" if not info.serving_method else f"Call {info.serving_method} of {each.name}",
         document.tag_of(each),
         responses,
-        description=paragraphs(plain(info.summary), block(described.doc)),
+        description=paragraphs(plain(info.summary), block(described.doc), _FILES if FORM in content else ""),
         parameters=parameters,
         content=content,
     )
@@ -89,22 +90,19 @@ def segment(name: str) -> str:
     return quote(name.replace("%", "%25"), safe="")
 
 
-def _content(each: DescribedModule) -> dict[str, Any]:
-    """Return the bodies that a module takes, by content type, those for people first."""
+def _content(document: Document, each: DescribedModule) -> dict[str, Any]:
+    """Return the bodies that a module takes, by content type; generators of clients take the first, and send JSON in any case."""
     described, plan = each.module.description, each.module.plan
     content: dict[str, Any] = {}
-    has_json = Interface.JSON in described.interfaces
     method = request_of(each.module)
-    if Interface.PICTURE in described.interfaces:
-        content[FORM] = _picture_form(described, method)
-    elif method is not None and (form := _form(method)):
-        content[FORM] = form
-    json = _json_forms(described, method, has_keys=not plan.predict_args)
-    if json:
-        content[JSON] = _json(json)
+    if json := _json_forms(described, method, has_keys=not plan.predict_args):
+        content[JSON] = _json(document, each.id, json)
+    form = _picture_form(described, method) if Interface.PICTURE in described.interfaces else _form(method)
+    if form:
+        content[FORM] = {**form, "schema": document.component("schemas", f"PredictForm_{each.id}", form["schema"])}
     if Interface.PICTURE in described.interfaces:
         content[PICTURES] = _binary("a small picture", "image/png", PICTURE)
-    if has_json and Interface.TENSORS in described.interfaces and len(described.inputs) == 1:
+    if {Interface.JSON, Interface.TENSORS} <= set(described.interfaces) and len(described.inputs) == 1:
         content[BINARY] = _raw_array(described)
     return content
 
@@ -128,9 +126,9 @@ def _json_forms(described: Description, method: JsonRequest | None, *, has_keys:
     return forms
 
 
-def _json(forms: dict[str, tuple[str, JsonRequest]]) -> dict[str, Any]:
-    schemas = [form.schema for _, form in forms.values()]
-    schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+def _json(document: Document, module_id: str, forms: dict[str, tuple[str, JsonRequest]]) -> dict[str, Any]:
+    schemas = [document.component("schemas", f"Predict{name.capitalize()}_{module_id}", form.schema) for name, (_, form) in forms.items()]
+    schema = schemas[0] if len(schemas) == 1 else document.component("schemas", f"PredictAny_{module_id}", {"anyOf": schemas})
     return with_examples(schema, {name: (summary, form.example) for name, (summary, form) in forms.items()})
 
 
@@ -176,8 +174,10 @@ def _picture_form(described: Description, method: JsonRequest | None) -> dict[st
     return with_examples(schema, {"picture": ("a small picture, as base64; or send a file", {key: [PICTURE]})})
 
 
-def _form(method: JsonRequest) -> dict[str, Any] | None:
+def _form(method: JsonRequest | None) -> dict[str, Any] | None:
     """Return a form for a method with arguments for pictures, which it takes as base64; None for any other method."""
+    if method is None:
+        return None
     properties = method.schema.get("properties", {})
     pictures = {name: each for name, each in properties.items() if _is_of_pictures(name, each)}
     if not pictures or not all(_is_plain(each) for name, each in properties.items() if name not in pictures):

@@ -93,6 +93,7 @@ def make_plans(settings: ServerSettings, search_path: Sequence[Path] = (), only:
                 batching,
                 settings.ready_timeout_s,
                 response_cache_bytes=settings.response_cache_bytes if module.response_cache else 0,
+                latency_summaries=settings.latency_summaries,
             )
         )
     return plans
@@ -215,6 +216,7 @@ def _instance_spec(
         max_memory_mb=module.max_memory_mb or 0,
         address=module.addresses[index] if module.addresses else "",
         token_file=module.token_file,
+        certificates=module.certificates,
         nan=settings.nan,
         version=resolved.info.version,
         number=index,

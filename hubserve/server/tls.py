@@ -11,6 +11,8 @@ from pathlib import Path
 
 from hubserve.errors import ConfigError
 from hubserve.net.connection_limits import Connections
+from hubserve.net.proxies import Proxies
+from hubserve.net.tls.handshake_limits import HandshakeLimits
 from hubserve.net.tls.listener import TlsListener
 from hubserve.settings import ServerSettings
 from hubserve.telemetry.telemetry import Telemetry
@@ -46,7 +48,9 @@ class ServerTls:
             if not files.certificate:
                 return None
             contexts = ReloadingContext(files, alpn=alpn)
-            return TlsListener(contexts, limit, settings.client_timeout_s, telemetry.handshakes)
+            return TlsListener(contexts, limit, settings.client_timeout_s, telemetry.handshakes, limits)
+
+        limits = HandshakeLimits(settings.tls_handshake_share, Proxies(settings).trusts)
 
         own_grpc = settings.grpc_port is not None and not settings.has_one_port
         http = TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)

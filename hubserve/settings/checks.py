@@ -5,6 +5,7 @@ import re
 from urllib.parse import urlsplit
 
 from hubserve.errors import ConfigError
+from hubserve.settings.module import REMOTE_FILES, ModuleSettings
 from hubserve.settings.server import ServerSettings
 
 #: in ``trusted_proxies``: clients of a Unix socket, which have no address
@@ -38,10 +39,7 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
                     f"{origin}: modules_info.{name}.allowed_addresses has '{address}'; give names of hosts or IP addresses without scheme, "
                     "port and path, such as 'pictures.example.com', '*.example.com' or '10.1.0.0/16', or '*'"
                 )
-        if module.addresses and not module.token_file:
-            raise ConfigError(
-                f"{origin}: modules_info.{name} has addresses but no token_file; name the file that the listeners were started with"
-            )
+        _check_remote(module, f"{origin}: modules_info.{name}")
     _check_tls(settings, origin)
     _check_names(settings, origin)
     _check_proxies(settings, origin)
@@ -55,6 +53,19 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
         raise ConfigError(f"{origin}: model_control is '{settings.model_control}', and there is no model_store; name one")
     if not settings.modules_info and not settings.model_store:
         raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
+
+
+def _check_remote(module: ModuleSettings, about: str) -> None:
+    files = [getattr(module, each) for each in REMOTE_FILES]
+    if any(files) and not all(files):
+        missing = [each for each in REMOTE_FILES if not getattr(module, each)]
+        raise ConfigError(f"{about} has no {' and no '.join(missing)}; certificates for listeners need {', '.join(REMOTE_FILES)}")
+    if any(files) and module.token_file:
+        raise ConfigError(f"{about} has both token_file and remote_cert; listeners know one of them, so leave the other out")
+    if module.addresses and not (module.token_file or any(files)):
+        raise ConfigError(
+            f"{about} has addresses but no token_file; name the file that the listeners were started with, or {', '.join(REMOTE_FILES)}"
+        )
 
 
 def _check_proxies(settings: ServerSettings, origin: str) -> None:

@@ -4,7 +4,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from hubserve.wire.certificates import TlsFiles
+
 Count = Annotated[int, msgspec.Meta(ge=1)]
+#: settings that name files of certificates for listeners on other machines
+REMOTE_FILES = ("remote_cert", "remote_key", "remote_ca")
 Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
@@ -46,6 +50,12 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     ``workers`` is ignored. The module's folder must have the same path there."""
     token_file: str = ""
     """File of the key shared with the listeners at ``addresses``; ``hub key remote FILE`` creates one."""
+    remote_cert: str = ""
+    """Instead of ``token_file``: PEM file of the certificate with which the server proves to the listeners who it is."""
+    remote_key: str = ""
+    """PEM file of that certificate's private key."""
+    remote_ca: str = ""
+    """PEM file of the authorities that the listeners' certificates must come from; they must be for the hosts in ``addresses``."""
     max_memory_mb: Count | None = None
     """Resident memory in MB at which an instance is replaced by a fresh one, between two batches."""
     allowed_addresses: list[str] = []
@@ -61,3 +71,8 @@ class ModuleSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     gpu: str | int | None = None
     """GPUs of this module, such as ``"0,1"``; its instances are spread over them, and its constructor gets ``use_gpu=True`` if it
     takes that argument. ``""`` hides all GPUs. Default: the server's ``gpu``."""
+
+    @property
+    def certificates(self) -> TlsFiles | None:
+        """Files of the certificate for listeners; None if they share a key, or there are none."""
+        return TlsFiles(self.remote_cert, self.remote_key, self.remote_ca) if self.remote_cert else None

@@ -17,6 +17,8 @@ class ObservabilitySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=T
     metrics_port: Port | None = None
     """Port that serves ``/metrics`` and nothing else, such as Triton's 8002; 0 for any free one. Not set: ``/metrics`` is served on
     ``port``."""
+    latency_summaries: bool = False
+    """Have Triton's summaries in ``/metrics``: quantiles of the latencies of the last minute, for each module."""
     access_log: Literal["off", "text", "json"] = "off"
     """Write one line for each request: module, status, times, bytes, client and request id."""
     access_log_file: str = ""

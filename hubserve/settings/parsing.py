@@ -14,7 +14,7 @@ from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.config_file.values import plain_values
 from hubserve.errors import ConfigError
 from hubserve.settings.checks import check_settings
-from hubserve.settings.module import ModuleSettings
+from hubserve.settings.module import REMOTE_FILES, ModuleSettings
 from hubserve.settings.security import TLS_FILES
 from hubserve.settings.server import ServerSettings
 
@@ -48,13 +48,14 @@ def with_paths(settings: ServerSettings, config: Path) -> ServerSettings:
     """Resolve relative paths of files beside the configuration file; those of key files in the working directory first."""
     folder = config.absolute().parent
     files = {key: str(folder / value) for key in _FILES if (value := getattr(settings, key))}
-    modules = {
-        name: msgspec.structs.replace(module, token_file=str(folder / module.token_file))
-        if module.token_file and not Path(module.token_file).exists()
-        else module
-        for name, module in settings.modules_info.items()
-    }
+    modules = {name: msgspec.structs.replace(module, **_key_files(module, folder)) for name, module in settings.modules_info.items()}
     return msgspec.structs.replace(settings, modules_info=modules, **files)
+
+
+def _key_files(module: ModuleSettings, folder: Path) -> dict[str, str]:
+    """Return the files of keys and certificates that are not in the working directory, with their paths."""
+    named = {key: getattr(module, key) for key in ("token_file", *REMOTE_FILES)}
+    return {key: str(folder / value) for key, value in named.items() if value and not Path(value).exists()}
 
 
 def _load(path: Path) -> Any:

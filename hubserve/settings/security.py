@@ -1,6 +1,8 @@
 """Settings of who may use a server, and how connections are protected."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from hubserve.settings.observability import ObservabilitySettings, Port
 
@@ -19,6 +21,9 @@ class SecuritySettings(ObservabilitySettings, forbid_unknown_fields=True, frozen
     tls_client_ca: str = ""
     """PEM file of the certificate authorities that clients' certificates must come from (mutual TLS). Not set: clients need no
     certificate."""
+    tls_handshake_share: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.25
+    """Largest share of a core for the TLS handshakes of one IPv4 address or IPv6 network, beyond a burst; further ones wait. 1: no limit.
+    Proxies in ``trusted_proxies`` have none."""
     grpc_tls_cert: str = ""
     """PEM file of the certificate chain for gRPC; a relative path is resolved beside the configuration file. Not set: gRPC is not
     encrypted."""

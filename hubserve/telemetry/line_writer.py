@@ -93,14 +93,14 @@ class LineWriter:
             some = [self._lines.popleft() for _ in range(min(len(self._lines), 500))]
             self._bytes -= sum(len(each) for each in some if isinstance(each, bytes))
             text = b"".join(each if isinstance(each, bytes) else each() for each in some)
-            if self._lost:
-                lost, self._lost = self._lost, 0
+            lost, self._lost = self._lost, 0
+            if lost:
                 text += self._describe_lost(lost)
             try:
                 with self._writing:
                     self._destination.write(text)
             except OSError:
-                self._lost += len(some)
+                self._lost += lost + len(some)
                 if self._closed:
                     self._lines.clear()
                     return

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 _MB = 1 << 20
+_LINE_FEED = ord("\n")
 
 
 class Destination(Protocol):
@@ -57,6 +58,7 @@ class LogFile:
         self._max_bytes = max_mb * _MB
         self._kept = kept
         self._fd = -1
+        self._is_torn = False  # its last line is incomplete, because the disk was full
         self._open()
 
     def fileno(self) -> int:
@@ -68,6 +70,7 @@ class LogFile:
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
         if self._fd >= 0:
             os.close(self._fd)
+            self._is_torn = False
         self._fd = fd
 
     def write(self, lines: bytes) -> None:
@@ -76,9 +79,12 @@ class LogFile:
             self._open()
         if self._max_bytes and (size := os.fstat(self._fd).st_size) and size + len(lines) > self._max_bytes:
             self._rotate()
+        if self._is_torn:
+            lines = b"\n" + lines
         left = memoryview(lines)
         while left:
             left = left[os.write(self._fd, left) :]
+            self._is_torn = len(left) > 0 and lines[len(lines) - len(left) - 1] != _LINE_FEED
 
     def _is_current(self) -> bool:
         """Return True if the path still names the open file."""

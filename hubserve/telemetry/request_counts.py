@@ -6,34 +6,61 @@ from hubserve.telemetry.histogram import SECONDS, Histogram
 from hubserve.telemetry.request_record import RequestRecord
 
 
+class _Place:
+    """Requests to one module over one protocol."""
+
+    __slots__ = ("durations", "received_bytes", "sent_bytes")
+
+    def __init__(self) -> None:
+        self.durations = Histogram(SECONDS)
+        self.received_bytes = 0
+        self.sent_bytes = 0
+
+
+class _Outcome:
+    """Requests with equal labels; holds what each adds to, so that counting one is a single lookup."""
+
+    __slots__ = ("count", "place")
+
+    def __init__(self, place: _Place) -> None:
+        self.count = 0
+        self.place = place
+
+
 class RequestCounts:
     """Counts of requests, by values that only the server chooses: names that clients invent make no series.
 
     Attributes:
-        requests: (module, version, protocol, status, error) to the number of requests.
-        durations: (module, protocol) to the seconds of its requests.
-        received_bytes, sent_bytes: (module, protocol) to the bytes of bodies.
+        places: (module, protocol) to the seconds and the bytes of the bodies of its requests.
+        by_key: (name of the client's key, module) to the number of requests; empty on a server without keys.
         streams: status to the number of streams of requests that have ended.
     """
 
     def __init__(self) -> None:
-        self.requests: dict[tuple[str, str, str, str, str], int] = {}
-        self.durations: dict[tuple[str, str], Histogram] = {}
-        self.received_bytes: Counter[tuple[str, str]] = Counter()
-        self.sent_bytes: Counter[tuple[str, str]] = Counter()
+        self.places: dict[tuple[str, str], _Place] = {}
+        self.by_key: dict[tuple[str, str], int] = {}
         self.streams: Counter[str] = Counter()
+        self._outcomes: dict[tuple[str, str, str, int | str, str], _Outcome] = {}
 
     def add(self, record: RequestRecord) -> None:
         """Count one request that has ended."""
-        key = (record.module, record.version, record.protocol, str(record.status), record.error)
-        self.requests[key] = self.requests.get(key, 0) + 1
-        place = (record.module, record.protocol)
-        durations = self.durations.get(place)
-        if durations is None:
-            durations = self.durations[place] = Histogram(SECONDS)
-        durations.add(record.ended_at - record.started_at)
-        self.received_bytes[place] += record.received_bytes
-        self.sent_bytes[place] += record.sent_bytes
+        key = (record.module, record.version, record.protocol, record.status, record.error)
+        outcome = self._outcomes.get(key)
+        if outcome is None:
+            place = self.places.setdefault((record.module, record.protocol), _Place())
+            outcome = self._outcomes[key] = _Outcome(place)
+        outcome.count += 1
+        access, place = record.access, outcome.place
+        if access is not None and access.key is not None:
+            by = (access.name, record.module)
+            self.by_key[by] = self.by_key.get(by, 0) + 1
+        place.durations.add(record.ended_at - record.started_at)
+        place.received_bytes += record.received_bytes
+        place.sent_bytes += record.sent_bytes
+
+    def requests(self) -> list[tuple[tuple[str, str, str, int | str, str], int]]:
+        """Return (module, version, protocol, status, error) and the number of requests of each."""
+        return [(key, outcome.count) for key, outcome in list(self._outcomes.items())]
 
     def add_stream(self, record: RequestRecord) -> None:
         """Count one stream of requests that has ended."""

@@ -175,16 +175,16 @@ class SpanSender:
         if span.parent_id:
             parent = SpanContext(span.context.trace_id, span.parent_id, span.is_remote, _SAMPLED, state)
         return ReadableSpan(
-            span.name,
+            _encodable(span.name),
             SpanContext(span.context.trace_id, span.context.span_id, False, _SAMPLED, state),
             parent,
             self._resource,
-            {name: value for name, value in span.attributes.items() if value is not None},
+            {name: _encodable(value) for name, value in span.attributes.items() if value is not None},
             (),
             [Link(_context(each)) for each in span.links],
             _KINDS[span.kind],
             None,
-            Status(_FAILED, span.error) if span.error else _UNSET,
+            Status(_FAILED, _encodable(span.error)) if span.error else _UNSET,
             span.start_ns,
             span.end_ns,
             self._scope,
@@ -205,6 +205,13 @@ class SpanSender:
     def _close(self) -> None:
         with self._quiet:
             self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's
+
+
+def _encodable(value: Any) -> Any:
+    """Return a text that is valid Unicode, as one that is not would fail all spans that are sent with it; other values as they are."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "replace").decode()
 
 
 def _context(place: TraceContext) -> Any:

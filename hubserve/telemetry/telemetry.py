@@ -23,7 +23,8 @@ class Telemetry:
         refused: reason to the number of requests that were refused before they had a record.
         wants_marks: whether requests collect the times of their stages.
         handshakes: number of TLS handshakes by their result: ``ok``, ``plain`` for clients that do not encrypt, ``certificate`` for those
-            without a trusted certificate, ``timeout``, ``protocol``, ``lost``, ``limit``, ``evicted``.
+            without a trusted certificate, ``timeout``, ``rate`` for those that waited until then because their address used up its share
+            of time, ``pending`` for those that newer ones of their address displaced, ``protocol``, ``lost``, ``limit``, ``evicted``.
         wants_ids: whether every request has an id, and its answer names it, because a log of requests has it.
         traces: chooses the requests that are traced; None if none are.
         span_counts: returns the number of spans by their fate.

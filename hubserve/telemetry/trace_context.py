@@ -6,7 +6,9 @@ from typing import NamedTuple
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
 
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
-_TRACESTATE = re.compile(r"[ -~]{1,512}")
+_MEMBER = re.compile(r"([a-z][_0-9a-z*/-]{0,255}|[a-z0-9][_0-9a-z*/-]{0,240}@[a-z][_0-9a-z*/-]{0,13})=[ -+\--<>-~]{0,255}[!-+\--<>-~]")
+_MOST_MEMBERS = 32
+_LONGEST_STATE = 512
 _INVALID_VERSION = "ff"
 _SAMPLED = 1
 
@@ -42,6 +44,9 @@ def parse_traceparent(value: str) -> TraceContext | None:
 
 
 def checked_tracestate(value: str) -> str:
-    """Return a ``tracestate`` that can be passed on; "" for one that is too long or has other characters than printable ASCII."""
-    value = value.strip()
-    return value if _TRACESTATE.fullmatch(value) else ""
+    """Return a ``tracestate`` that can be passed on; "" for one that is malformed or too long, which counts as absent."""
+    members = [member for each in value.split(",") if (member := each.strip(" \t"))] if len(value) <= _LONGEST_STATE else []
+    keys = {each.partition("=")[0] for each in members}
+    if len(members) > _MOST_MEMBERS or len(keys) < len(members) or not all(map(_MEMBER.fullmatch, members)):
+        return ""
+    return ",".join(members)

@@ -157,7 +157,7 @@ def _name(record: RequestRecord) -> str:
     if not record.module:
         return record.method
     before, found, after = record.path.partition(f"/{record.module}")
-    # pages have any number of paths, which are no names of what was done
+    # pages have any number of paths, so that these cannot name a kind of request
     return f"{record.method} {before}{found}{'' if record.protocol == _PAGES else after}"[:_LONGEST_PATH]
 
 

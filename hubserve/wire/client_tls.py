@@ -16,7 +16,7 @@ class ClientTls(NamedTuple):
         cacert: PEM file of the authorities that the server's certificate must come from; "" for those of the system.
         cert: PEM file of the client's own certificate; "" for none.
         key: PEM file of its private key; "" if it is in ``cert``, too.
-        insecure: accept any certificate, which leaves the connection open to whoever is in between.
+        insecure: accept any certificate, so that a machine in between can read and change everything.
     """
 
     cacert: str = ""

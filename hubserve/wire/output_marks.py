@@ -37,7 +37,7 @@ class Mark(NamedTuple):
         thread: number of the thread that wrote it.
         level: as in :mod:`logging`.
         flags: :data:`WHOLE` and :data:`LAST`.
-        logger: name of the module's logger; "" for output that is no log record.
+        logger: name of the module's logger; "" for output that is not a log record.
         ids: of the requests that it was written for, as far as the instance knows them.
     """
 

@@ -10,7 +10,7 @@ import ssl
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Callable, Dict
+from typing import Callable, Dict, Protocol
 
 from hubserve.errors import ConfigError
 
@@ -27,15 +27,36 @@ class Untrusted(ConnectionError):
     """The peer does not have the key, or does not use TLS."""
 
 
+class Identity(Protocol):
+    """Proof of one side to the other: :class:`SharedKey`, or :class:`hubserve.wire.peer_certificates.PeerCertificates`.
+
+    Attributes:
+        proof: what the other side must prove, for messages.
+    """
+
+    proof: str
+
+    def wrap(self, sock: socket.socket, *, server_side: bool, host: str = "") -> ssl.SSLSocket:
+        """See :meth:`SharedKey.wrap`."""
+
+    def handshake(self, secured: ssl.SSLSocket) -> None:
+        """See :meth:`SharedKey.handshake`."""
+
+
 class SharedKey:
     """The identity that gateway and listener share.
 
     Args:
         path: the key file.
 
+    Attributes:
+        proof: what the other side must prove, for messages.
+
     Raises:
         ConfigError: the file cannot be read, or does not hold a key and a certificate.
     """
+
+    proof = "that it has the key"
 
     def __init__(self, path: Path) -> None:
         advice = f"Make a key, and copy it to the other machine: hub key remote '{path}'"
@@ -67,7 +88,7 @@ class SharedKey:
             context.num_tickets = 0
         return context
 
-    def wrap(self, sock: socket.socket, *, server_side: bool) -> ssl.SSLSocket:
+    def wrap(self, sock: socket.socket, *, server_side: bool, host: str = "") -> ssl.SSLSocket:  # noqa: ARG002 - only the key is compared
         """Wrap a connected socket in TLS without sending anything yet; the socket itself must not be used afterwards."""
         context = self._server if server_side else self._client
         return context.wrap_socket(sock, server_side=server_side, do_handshake_on_connect=False)
@@ -115,7 +136,7 @@ def receive_line(sock: socket.socket, deadline: float) -> str:
         try:
             byte = sock.recv(1)
         except ssl.SSLError as error:  # in TLS 1.3 a client learns only now that its certificate was refused
-            raise Untrusted(f"it refused the key ({error.reason or error})") from None
+            raise Untrusted(f"it refused the key or certificate ({error.reason or error})") from None
         if not byte or len(line) == _MAX_LINE_BYTES:
             raise Untrusted("it closed the connection" if not byte else "it does not speak hubserve's protocol")
         line += byte

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 _NAMES = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
 
@@ -27,9 +29,15 @@ class Authority:
         self._name = _named("authority")
         self.file.write_bytes(self._sign(self._name, self._key, x509.BasicConstraints(ca=True, path_length=None)))
 
-    def write(self, folder: Path, name: str) -> tuple[str, str]:
-        """Write a new key and its certificate, whose common name is ``name``; return the paths of certificate and key."""
-        key = ec.generate_private_key(ec.SECP256R1())
+    def write(self, folder: Path, name: str, *, costly: bool = False) -> tuple[str, str]:
+        """Write a new key and its certificate, whose common name is ``name``; return the paths of certificate and key.
+
+        Args:
+            folder: where to write them.
+            name: also of the files.
+            costly: use a key that needs much processor time for each handshake.
+        """
+        key: Key = rsa.generate_private_key(65537, 4096) if costly else ec.generate_private_key(ec.SECP256R1())
         certificate, own = folder / f"{name}.pem", folder / f"{name}.key"
         certificate.write_bytes(self._sign(_named(name), key, _NAMES))
         own.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
@@ -45,7 +53,7 @@ class Authority:
             context.set_alpn_protocols(alpn)
         return context
 
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+    def _sign(self, subject: x509.Name, key: Key, extension: x509.ExtensionType) -> bytes:
         now = datetime.datetime.now(datetime.timezone.utc)
         builder = x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
         builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))

@@ -3,6 +3,7 @@
 import gzip
 import html
 import json
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -17,11 +18,11 @@ import requests
 
 from hubserve.flask import blueprint
 from tests.behaviours.flask.applications import running
-from tests.conftest import MODULES, Server, Start, servers, toy, wait_for
+from tests.conftest import MODULES, Server, Start, hub, servers, toy, wait_for
 from tests.triton_models import add, write_scale
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-ODD = "<b>&amp;'\"{x}"
+ODD = "<b>&amp; 100%'\"{x}"
 BROKEN = "raise ImportError('a <script>alert(1)</script> is missing')\n"
 
 
@@ -257,6 +258,38 @@ def test_commands_name_the_server_as_its_client_does(server: Server) -> None:
     for host in ("localhost:1234", "127.0.0.1", "here"):
         found = {each for command in commands(front(server, Host=host)) for each in re.findall(r"http://[^ /]+", command)}
         assert found == {f"http://{host}"}
+
+
+# --- with keys ---
+
+
+def add_key(file: Path, home: Path, *options: str) -> str:
+    made = hub("access", "create", file, "--json", *options, home=home)
+    assert made.returncode == 0, made.stderr
+    return json.loads(made.stdout)["key"]
+
+
+def test_a_server_with_keys_shows_each_holder_its_modules_and_commands_that_send_a_key(start: Start, home: Path, tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    key = add_key(file, home, "--name", "team", "--modules", "shout")
+    server = start({name: toy(name) for name in ("shout", "sizes")}, access_keys=str(file))
+    for path in ("/docs", "/docs/", "/docs/initializer.js", "/docs/example.png"):
+        assert requests.get(server.url + path, timeout=30).status_code == 200, path
+    asked = requests.get(server.url + "/", headers=BROWSER, timeout=30)
+    assert (asked.status_code, "Basic" in asked.headers["WWW-Authenticate"]) == (401, True)
+    for sent in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+        text = front(server, **sent)
+        assert ("shout" in text, "sizes" in text) == (True, False)
+    (command,) = commands(text)
+    assert key not in text
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ, "HUB_KEY": key}, timeout=60
+    )
+    assert json.loads(done.stdout)["status"] == "000"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ, "HUB_KEY": "x"}, timeout=60
+    )
+    assert json.loads(done.stdout)["status"] == "401"
 
 
 # --- languages ---

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -24,8 +24,10 @@ from hubserve.gateway.instances.process import InstanceProcess
 from hubserve.gateway.instances.remote_instance import RemoteInstance, connect
 from hubserve.gateway.instances.remote_key import make_key
 from hubserve.module import encode_array
+from hubserve.wire.certificates import TlsFiles
 from hubserve.wire.frames import Frame, pack_arrays, unpack_arrays
 from hubserve.wire.tls import ASK_INSTANCE, ASK_PROBE, SharedKey, Untrusted, receive_line, send_line
+from tests.behaviours.certificates import Authority
 from tests.conftest import MODULES, ROOT, Server, Start, free_port, hub, toy, wait_for
 
 
@@ -126,18 +128,29 @@ class Listener(NamedTuple):
 
 @contextmanager
 def listener(
-    folder: Path, *, python: str = sys.executable, handshake_s: float = 8, instances: int = 256, descriptors: int = 512, code: str = LISTEN
+    folder: Path,
+    *,
+    python: str = sys.executable,
+    handshake_s: float = 8,
+    instances: int = 256,
+    descriptors: int = 512,
+    code: str = LISTEN,
+    host: str = "127.0.0.1",
+    certificates: Sequence[str] = (),
 ) -> Iterator[Listener]:
-    """Start a listener."""
+    """Start a listener, with a shared key unless there are options for certificates."""
     token_file = folder / "token"
     if not token_file.exists():
         make_key(token_file)
     code = code.format(handshake_s, instances, descriptors, descriptors)
-    command = [python, "-c", code, "--listen", "127.0.0.1:0", "--token-file", str(token_file)]
+    identity = certificates or ["--token-file", str(token_file)]
+    command = [python, "-c", code, "--listen", f"{host}:0", *identity]
     with subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
             line = process.stderr.readline()
+            if line.startswith("every holder of a certificate"):
+                line = process.stderr.readline()
             assert line.startswith("listening on "), line
             yield Listener(line.split()[-1], token_file, process)
         finally:
@@ -149,9 +162,11 @@ def double(server: Server, numbers: list[float]) -> object:
     return server.results("doubler", data=data, about=about)["y"]
 
 
-def remote(found: Listener, token_file: Path | None = None) -> RemoteInstance:
-    folder = MODULES / "doubler"
-    spec = InstanceSpec("doubler", "paddlehub", folder, "doubler", address=found.address, token_file=str(token_file or found.token_file))
+def remote(found: Listener, token_file: Path | None = None, certificates: TlsFiles | None = None) -> RemoteInstance:
+    folder, key = MODULES / "doubler", str(token_file or found.token_file)
+    spec = InstanceSpec(
+        "doubler", "paddlehub", folder, "doubler", address=found.address, token_file="" if certificates else key, certificates=certificates
+    )
     return RemoteInstance(spec, DataPlane([]).model_access)
 
 
@@ -171,11 +186,15 @@ def test_a_module_is_served_by_instances_on_other_machines(start: Start, tmp_pat
         wait_for(lambda: not found.instances())
 
 
-def test_a_listener_in_another_python_answers_large_frames(python: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_shared", [True, False], ids=["with a shared key", "with certificates"])
+def test_a_listener_in_another_python_answers_large_frames(python: str, tmp_path: Path, is_shared: bool) -> None:
+    authority = Authority(tmp_path / "authority")
+    there, here = (TlsFiles(*authority.write(tmp_path, name), str(authority.file)) for name in ("worker", "gateway"))
+    options = ["--tls-cert", there.certificate, "--tls-key", there.key, "--tls-client-ca", there.authorities]
     array = np.random.default_rng(0).standard_normal((4, 1 << 18), np.float32)
 
     async def scenario(found: Listener) -> np.ndarray:
-        instance = remote(found)
+        instance = remote(found, certificates=None if is_shared else here)
         await instance.start()
         try:
             buffers: list[object] = []
@@ -187,7 +206,7 @@ def test_a_listener_in_another_python_answers_large_frames(python: str, tmp_path
         finally:
             await instance.stop()
 
-    with listener(tmp_path, python=python) as found:
+    with listener(tmp_path, python=python, certificates=() if is_shared else options) as found:
         assert np.array_equal(asyncio.run(scenario(found)), 2 * array)
         wait_for(lambda: not found.instances())
 

@@ -60,7 +60,7 @@ def counts(stats: dict[str, Any]) -> dict[str, int]:
 
 def test_every_request_is_counted_as_what_became_of_it() -> None:
     async def scenario(dataplane: DataPlane) -> None:
-        catalog = ModelCatalog(dataplane, parse_settings({"modules_info": {"doubler": {}}}, "test"))
+        catalog = ModelCatalog(dataplane, dataplane, parse_settings({"modules_info": {"doubler": {}}}, "test"))
         (before,) = catalog.statistics()["model_stats"]
         assert before["name"], before["version"] == ("doubler", "1.0.0")
         assert before["last_inference"] == before["execution_count"] == 0
@@ -89,7 +89,9 @@ def test_every_request_is_counted_as_what_became_of_it() -> None:
 def test_the_time_that_a_module_computes_is_told_from_waiting() -> None:
     async def scenario(dataplane: DataPlane) -> None:
         await asyncio.gather(*(dataplane.infer(numbers(each)) for each in range(3)))
-        stats = ModelCatalog(dataplane, parse_settings({"modules_info": {"doubler": {}}}, "test")).statistics("doubler")["model_stats"][0]
+        stats = ModelCatalog(dataplane, dataplane, parse_settings({"modules_info": {"doubler": {}}}, "test")).statistics("doubler")[
+            "model_stats"
+        ][0]
         assert stats["inference_stats"]["compute_infer"]["ns"] >= 3 * 50e6
         assert stats["inference_stats"]["queue"]["ns"] > 2 * 50e6, "the second waits for the first, the third for both"
 

@@ -134,6 +134,11 @@ def test_a_request_is_one_whatever_the_number_of_its_responses(recorded: Recorde
     ]
     assert recorded.more("hubserve_requests_total", module="pb_repeat", protocol="grpc", status="OK") == 3
     assert recorded.more("hubserve_requests_total", protocol="grpc") == 3
+    first = "nv_inference_first_response_histogram_ms"
+    assert recorded.more(f"{first}_count", model="pb_repeat", version="1") == recorded.more(f"{first}_bucket", le="+Inf") == 2
+    assert recorded.more(f"{first}_bucket", le="60000.0") == 2  # its configuration asks for this bucket
+    assert recorded.more(f"{first}_sum", model="pb_repeat") > 0
+    assert not any(name.startswith(first) and ("model", "doubler") in labels for name, labels in scrape(recorded.server.url))
 
 
 def test_a_call_whose_client_leaves_ends_without_a_status(recorded: Recorded) -> None:

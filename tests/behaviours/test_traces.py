@@ -63,7 +63,7 @@ def test_a_request_has_a_span_of_each_of_its_stages_below_that_of_its_client(tra
     assert root.resource["service.name"] == "hubserve"
     compute = trace.one("compute")
     assert (compute.attributes["hubserve.batch.items"], compute.attributes["hubserve.batch.requests"]) == (1, 1)
-    assert compute.attributes["hubserve.instance"] == str(traced.instance_pids("shout")[0])
+    assert (compute.attributes["hubserve.instance"], compute.attributes["process.pid"]) == ("0", traced.instance_pids("shout")[0])
     assert collector.paths[0] == "/v1/traces"
 
 
@@ -128,7 +128,7 @@ def test_a_request_whose_instance_dies_has_a_span_of_each_attempt(traced: Server
     attempts = trace.all("compute")
     assert len(attempts) == 2
     assert {each.status for each in attempts} == {ERROR}
-    assert len({each.attributes["hubserve.instance"] for each in attempts}) == 2
+    assert len({each.attributes["process.pid"] for each in attempts}) == 2
     assert len(trace.all("queue")) == len(trace.all("batch")) == 2
     root = trace.one("POST /predict/faulty")
     assert (root.status, root.attributes["error.type"]) == (ERROR, "instance_died")
@@ -308,3 +308,24 @@ def test_settings_that_cannot_be_used_are_refused(start: Start) -> None:
         assert server.process.wait(30)
         assert text in server.log.read_text()
         assert "word@" not in server.log.read_text()
+
+
+def test_a_server_that_stops_sends_the_last_spans(start: Start, collector: Collector) -> None:
+    server = start({"shout": toy("shout")}, environ={"OTEL_BSP_SCHEDULE_DELAY": "600000"}, trace_endpoint=collector.url)
+    trace_id, headers = new_trace()
+    server.predict("shout", json={"text": "hi"}, headers=headers)
+    assert not collector.of(trace_id)
+    assert server.stop() == 0
+    assert len(collector.of(trace_id)) == len(spans_of_a_call(SHOUT, "shout"))
+
+
+def test_texts_of_clients_cannot_spoil_the_spans_of_others(traced: Server, collector: Collector) -> None:
+    odd_id, odd = new_trace()
+    with socket.create_connection(("127.0.0.1", traced.port)) as sock:
+        head = f"POST /predict/%ff%00%0a{{trace}} HTTP/1.1\r\nHost: x\r\ntraceparent: {odd['traceparent']}\r\ntracestate: broken\r\n"
+        sock.sendall(f"{head}Content-Length: 2\r\n\r\n{{}}".encode("latin-1"))
+        sock.recv(1000)
+    trace_id, headers = new_trace()
+    traced.predict("shout", json={"text": "hi"}, headers=headers)
+    collector.trace(trace_id)
+    assert [each.state for each in collector.trace(odd_id).spans if each.kind == SERVER] == [""]

@@ -24,8 +24,8 @@ from tests.behaviours.grpc_clients import Answers, tensor, texts
 from tests.behaviours.test_remote import listener
 from tests.behaviours.test_traces import spans_of_a_call
 from tests.otlp import CLIENT, ERROR, INTERNAL, SERVER, SOON, Collector, Trace, http_collector, new_trace
+from tests.triton_models import SCALE, write_scale
 from tests.triton_models import tensor as tensor_config
-from tests.triton_models import write_scale
 
 INFER = "inference.GRPCInferenceService/ModelInfer"
 STREAM = "inference.GRPCInferenceService/ModelStreamInfer"
@@ -65,6 +65,8 @@ class TritonPythonModel:
         answers = []
         for request in requests:
             sent = pb_utils.Tensor("x", pb_utils.get_input_tensor_by_name(request, "x").as_numpy())
+            if sent.as_numpy()[0, 0] < 0:
+                raise ValueError("no negative numbers")
             inner = pb_utils.InferenceRequest(model_name="scale", requested_output_names=["y"], inputs=[sent], trace=request.trace())
             answer = inner.exec()
             if answer.has_error():
@@ -72,6 +74,24 @@ class TritonPythonModel:
             seen = np.array([[request.trace().get_context() or ""]] * sent.shape()[0], dtype=np.object_)
             answers.append(pb_utils.InferenceResponse([answer.output_tensors()[0], pb_utils.Tensor("seen", seen)]))
         return answers
+"""
+
+
+#: a model that answers each request when it gets it for the second time
+TWICE = """
+import triton_python_backend_utils as pb_utils
+
+class TritonPythonModel:
+    def initialize(self, args):
+        self.seen = 0
+
+    def execute(self, requests):
+        self.seen += 1
+        if self.seen % 2:
+            for request in requests:
+                request.set_release_flags(pb_utils.TRITONSERVER_REQUEST_RELEASE_RESCHEDULE)
+            return [None] * len(requests)
+        return [pb_utils.InferenceResponse([pb_utils.Tensor("y", each.inputs()[0].as_numpy())]) for each in requests]
 """
 
 
@@ -99,7 +119,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "both" / "1").mkdir(parents=True)
     head = f"platform: 'ensemble' max_batch_size: 8 input [ {tensor_config('in', [4])} ] output [ {tensor_config('out', [4])} ]"
     (folder / "both" / "config.pbtxt").write_text(f"{head} ensemble_scheduling {{ step [ {', '.join(steps)} ] }}")
-    shutil.copytree(MODULES / "triton" / "pb_repeat", folder / "pb_repeat")
+    for name in ("pb_repeat", "pb_bls", "pb_sum"):
+        shutil.copytree(MODULES / "triton" / name, folder / name)
+    (folder / "pb_twice" / "1").mkdir(parents=True)
+    (folder / "pb_twice" / "1" / "model.py").write_text(TWICE)
+    (folder / "pb_twice" / "config.pbtxt").write_text(f'backend: "python" {SCALE}')
     return folder
 
 
@@ -242,6 +266,55 @@ def test_a_model_sees_its_trace_as_opentelemetrys_propagators_read_it(traced: Se
     assert trace.parent(trace.parent(trace.parent(execute))).name == "call calling"
 
 
+def test_calls_of_coroutines_are_below_the_model_that_makes_them(traced: Server, collector: Collector) -> None:
+    trace_id, headers = new_trace()
+    plan = json.dumps({"async": [{"call": "sum", "values": [1, 2]}, {"call": "pb_bls", "plan": {"call": "sum", "values": [3]}}]})
+    sent = {"name": "PLAN", "datatype": "BYTES", "shape": [1], "data": [plan]}
+    answer = requests.post(f"{traced.url}/v2/models/pb_bls/infer", json={"inputs": [sent]}, headers=headers, timeout=60)
+    assert answer.ok, answer.text
+    trace = collector.trace(trace_id)
+    outer = "POST /v2/models/pb_bls/infer > call pb_bls"
+    inside = "batch > compute > execute"
+    paths = trace.paths()
+    assert f"{outer} > {inside} > call pb_sum > {inside}" in paths
+    assert f"{outer} > {inside} > call pb_bls > {inside} > call pb_sum > {inside}" in paths
+    first = trace.all("call pb_bls")[0]
+    compute = next(each for each in trace.all("compute") if trace.parent(trace.parent(each)) is first)
+    assert all(compute.start_ns <= each.start_ns <= each.end_ns <= compute.end_ns for each in trace.all("call pb_sum"))
+
+
+def test_the_step_of_an_ensemble_that_fails_is_marked_and_so_is_the_ensemble(traced: Server, collector: Collector) -> None:
+    trace_id, headers = new_trace()
+    sent = {"name": "in", "datatype": "FP32", "shape": [1, 4], "data": [-1, 2, 3, 4]}
+    assert requests.post(f"{traced.url}/v2/models/both/infer", json={"inputs": [sent]}, headers=headers, timeout=60).status_code == 500
+    trace = collector.trace(trace_id)
+    failed = sorted(each.name for each in trace.spans if each.status == ERROR)
+    assert failed == ["POST /v2/models/both/infer", "call both", "call calling", "compute", "execute"]
+    assert not trace.all("call twice")
+
+
+def test_a_request_that_a_model_wants_once_more_has_both_of_its_attempts(traced: Server, collector: Collector) -> None:
+    trace_id, headers = new_trace()
+    sent = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
+    answer = requests.post(f"{traced.url}/v2/models/pb_twice/infer", json={"inputs": [sent]}, headers=headers, timeout=60)
+    assert answer.ok, answer.text
+    trace = collector.trace(trace_id)
+    assert [len(trace.all(name)) for name in ("call pb_twice", "queue", "batch", "compute")] == [1, 2, 2, 2]
+    assert not [each for each in trace.spans if each.status == ERROR]
+
+
+def test_answers_from_the_cache_are_marked(start: Start, collector: Collector) -> None:
+    server = start({"doubler": {**toy("doubler"), "response_cache": True, "workers": 1}}, environ=SOON, trace_endpoint=collector.url)
+    marks = []
+    for _ in range(2):
+        trace_id, headers = new_trace()
+        sent = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+        assert requests.post(f"{server.url}/v2/models/doubler/infer", json={"inputs": [sent]}, headers=headers, timeout=60).ok
+        trace = collector.trace(trace_id)
+        marks.append((trace.one("call doubler").attributes.get("hubserve.cache_hit"), len(trace.all("compute"))))
+    assert marks == [(None, 1), (True, 0)]
+
+
 def test_what_is_not_traced_has_no_context_in_models(traced: Server) -> None:
     sent = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}
     answer = requests.post(f"{traced.url}/v2/models/calling/infer", json={"inputs": [sent]}, timeout=60).json()
@@ -272,7 +345,7 @@ def test_traces_reach_instances_on_other_machines(start: Start, collector: Colle
         trace = collector.trace(trace_id)
         assert seen["before"] == f"00-{trace_id}-{trace.one('execute').span_id}-01"
         assert seen["parent"] == trace.one("execute").span_id
-        assert trace.one("compute").attributes["hubserve.instance"] == found.address
+        assert trace.one("compute").attributes["hubserve.instance.address"] == found.address
         server.stop()
 
 

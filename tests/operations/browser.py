@@ -39,8 +39,7 @@ class Browser:
             options.add_argument(each)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(program("chromedriver")))
-        metrics = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": width_px == _PHONE_PX[0]}
-        self.command("Emulation.setDeviceMetricsOverride", **metrics)
+        self.resize(width_px, height_px)
         self.prefer_colors("dark" if dark else "light")
         self._requested: list[str] = []
         self._messages: list[str] = []
@@ -53,6 +52,11 @@ class Browser:
     def command(self, name: str, **arguments: Any) -> Any:
         """Give a command of Chromium's own protocol."""
         return self.driver.execute_cdp_cmd(name, arguments)
+
+    def resize(self, width_px: int, height_px: int) -> None:
+        """Show pages in another size."""
+        metrics = {"width": width_px, "height": height_px, "deviceScaleFactor": 1, "mobile": width_px == _PHONE_PX[0]}
+        self.command("Emulation.setDeviceMetricsOverride", **metrics)
 
     def prefer_colors(self, scheme: str) -> None:
         """Prefer "light" or "dark" colours."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT, Server, servers, toy
+from tests.conftest import ROOT, Server, hub, servers, toy
 from tests.operations.browser import Browser
 from tests.operations.programs import program
 from tests.triton_models import write_scale
@@ -20,7 +20,7 @@ from tests.triton_models import write_scale
 CLAS = {"clas_system": {"init_args": {"directory": str(ROOT / "hubmodules" / "clas")}}}
 ODD = "<b>&amp; 100%'\"é"
 OPEN = ".opblock.is-open"
-PICTURES = Path(os.environ["SCREENSHOTS"]).resolve() if os.environ.get("SCREENSHOTS") else None
+PICTURES = os.environ.get("SCREENSHOTS", "")
 Open = Callable[..., Browser]
 
 
@@ -65,12 +65,6 @@ def click(browser: Browser, selector: str) -> None:
     browser.driver.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()", find(browser, selector))
 
 
-def save(browser: Browser, name: str) -> None:
-    if PICTURES:
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        browser.save_picture(PICTURES / name)
-
-
 def is_at_the_top(browser: Browser, element: Any) -> bool:
     top, height = browser.driver.execute_script("return [arguments[0].getBoundingClientRect().top, innerHeight]", element)
     return bool(-1 <= top < height / 2)
@@ -96,23 +90,22 @@ def execute(browser: Browser) -> tuple[int, Any]:
     return int(re.findall(r"\d+", status.text)[0]), json.loads(text)
 
 
-@pytest.mark.parametrize("content_type", ["image/*", "multipart/form-data"])
-def test_a_photo_is_classified_by_try_it_out(server: Server, browse: Open, cat_photo: Path, content_type: str) -> None:
-    browser = browse(width_px=1100, height_px=1000)
-    browser.driver.get(server.url + "/ml/predict/clas_system")
+def classify(browser: Browser, address: str, photo: Path, content_type: str = "image/*") -> None:
+    """Follow the way of a user with a photo, from the address of the module to what is in the photo."""
+    browser.driver.get(address + "/predict/clas_system")
     click(browser, f"{OPEN} .try-out__btn")
     assert find(browser, f"{OPEN} .opblock-summary-path").text.replace("\u200b", "") == "/predict/clas_system"
     choose(browser, content_type)
-    find(browser, f"{OPEN} input[type=file]").send_keys(str(cat_photo))
+    find(browser, f"{OPEN} input[type=file]").send_keys(str(photo))
     status, answer = execute(browser)
     assert (status, answer["status"]) == (200, "000")
     assert answer["results"]["prediction"][0]["label_names"][0] == "Egyptian cat"
-    if content_type == "image/*":
-        find(browser, f"{OPEN} .responses-wrapper")
-        browser.driver.execute_script(
-            f"document.querySelector('{OPEN} .request-body, {OPEN} .opblock-section-request-body').scrollIntoView()"
-        )
-        save(browser, "docs.png")
+
+
+@pytest.mark.parametrize("content_type", ["image/*", "multipart/form-data"])
+def test_a_photo_is_classified_by_try_it_out(server: Server, browse: Open, cat_photo: Path, content_type: str) -> None:
+    browser = browse()
+    classify(browser, server.url + "/ml", cat_photo, content_type)
     check_that_nothing_came_from_elsewhere(browser, server)
 
 
@@ -166,7 +159,6 @@ def test_the_front_page_fits_a_phone_in_both_languages(server: Server, browse: O
         "return [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('pre'))"
     )
     assert [each.tag_name for each in browser.driver.execute_script(wide)] == []
-    save(browser, f"front-phone-{language[:2]}.png")
     check_that_nothing_came_from_elsewhere(browser, server)
 
 
@@ -179,10 +171,6 @@ def test_the_front_page_is_dark_where_the_user_prefers_that(server: Server, brow
             browser.driver.get(f"{server.url}/ml/{page}")
             find(browser, ".opblock" if page else "article")
             seen[page, scheme] = brightness(browser)
-        if scheme == "light":
-            browser.driver.get(f"{server.url}/ml/")
-            find(browser, "article")
-            save(browser, "front.png")
     for page in ("", "docs"):
         assert seen[page, "light"] > 200 > 80 > seen[page, "dark"], page
     check_that_nothing_came_from_elsewhere(browser, server)
@@ -224,3 +212,60 @@ def test_a_policy_that_forbids_what_the_page_does_not_need_is_in_force(server: S
     assert browser.driver.execute_script("return window.ran") is None
     complaints = browser.complaints()
     assert len([each for each in complaints if "Content Security Policy" in each]) == 2, complaints
+
+
+def test_docs_ask_for_a_key_and_send_it(server: Server, browse: Open, shared_home: Path, tmp_path: Path) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    keys = {}
+    for name, module in (("one", "shout"), ("other", "tensors")):
+        made = hub("access", "create", tmp_path / "keys.json", "--name", name, "--modules", module, "--json", home=shared_home)
+        keys[name] = json.loads(made.stdout)["key"]
+    with servers(shared_home, tmp_path) as start:
+        guarded = start({name: toy(name) for name in ("shout", "tensors")}, access_keys=str(tmp_path / "keys.json"))
+        browser = browse()
+        browser.driver.get(guarded.url + "/docs#module/shout")
+        WebDriverWait(browser.driver, 30).until(lambda driver: driver.find_element("id", "key").is_displayed())
+        for key in ("hsk_wrong_key", keys["one"]):
+            field = find(browser, "#key input")
+            field.clear()
+            field.send_keys(key)
+            find(browser, "#key button").click()
+            if key != keys["one"]:
+                WebDriverWait(browser.driver, 30).until(lambda _: "not valid" in find(browser, "#key output").text)
+        click(browser, f"{OPEN} .try-out__btn")
+        assert not browser.driver.find_element("id", "key").is_displayed()
+        assert not browser.driver.find_elements("css selector", '[data-path="/v2/models/tensors/infer"]')
+        status, answer = execute(browser)
+        assert (status, answer["status"]) == (200, "000")
+        assert keys["one"] not in browser.driver.execute_script("return JSON.stringify(localStorage) + JSON.stringify(sessionStorage)")
+        # another key shows what that one may use
+        click(browser, ".btn.authorize")
+        click(browser, ".auth-container .auth-btn-wrapper button:not(.btn-done)")  # "Logout"
+        field = find(browser, ".auth-container input")
+        field.send_keys(keys["other"])
+        click(browser, ".auth-container .btn.authorize")
+        find(browser, '[data-path="/v2/models/tensors/infer"]')
+        assert not browser.driver.find_elements("css selector", '[data-path="/predict/shout"]')
+        assert browser.origins() == {guarded.url}
+        assert not [each for each in browser.complaints() if "401" not in each]
+
+
+@pytest.mark.skipif(not PICTURES, reason="writes the pictures of docs/browser.md where SCREENSHOTS names their folder")
+def test_pictures_of_the_documentation(browse: Open, shared_home: Path, model_dir: Path, cat_photo: Path, tmp_path: Path) -> None:
+    folder = Path(PICTURES).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with servers(shared_home, tmp_path) as start:
+        shown = start({**CLAS, "shout": toy("shout")})
+        browser = browse(width_px=1000, height_px=800)
+        browser.driver.get(shown.url + "/?lang=en")
+        find(browser, "article")
+        browser.save_picture(folder / "front.png")
+        browser.resize(1000, 1130)
+        classify(browser, shown.url, cat_photo)
+        browser.driver.execute_script(f"document.querySelector('{OPEN} .opblock-section-request-body').scrollIntoView()")
+        browser.save_picture(folder / "docs.png")
+        phone = browse(phone=True)
+        phone.driver.get(shown.url + "/?lang=zh")
+        find(phone, "article")
+        phone.save_picture(folder / "front-phone.png")

@@ -10,6 +10,7 @@ from hubserve.gateway.call_trace import CallTrace, traced_call
 from hubserve.gateway.deadlock_detection import DeadlockDetector
 from hubserve.gateway.ensembles.flow import EnsembleFlow, ModelFacts, State, needed_steps
 from hubserve.gateway.ensembles.plan import EnsemblePlan, EnsembleStep, unordered_pair
+from hubserve.gateway.first_responses import first_response_histogram
 from hubserve.gateway.instances.raw_requests import check_tensors
 from hubserve.gateway.model_access import ServedModels
 from hubserve.gateway.module_plan import ModulePlan
@@ -58,6 +59,8 @@ class ServedEnsemble(ServedModule):
                 await self._loaded_model(step)
             self._check_datatypes()
             self._check_decoupled()
+            if self.description.decoupled:
+                self.statistics.first_responses = first_response_histogram(self.name, self._config)
         except HubError as error:
             self.load_error = error.message
         finally:
@@ -164,7 +167,7 @@ class ServedEnsemble(ServedModule):
         if self.description.decoupled:
             raise InvalidInput(f"ensemble '{self.plan.info.name}' is decoupled: it may give any number of responses. Ask it by a stream")
         self.statistics.requests += 1
-        came_at, tally = time.monotonic(), self.statistics.fail
+        came_at, has_succeeded = time.monotonic(), False
         try:
             with self._traced() as traced:
                 answer = await self._answer(request, traced)
@@ -173,10 +176,10 @@ class ServedEnsemble(ServedModule):
             self.statistics.add_failure(error)
             raise
         else:
-            tally = self.statistics.success
+            has_succeeded = True
             return answer
         finally:
-            tally.add(time.monotonic() - came_at)
+            self.statistics.add_ended(came_at, has_succeeded)
 
     async def _answer(self, request: InferRequest, traced: CallTrace | None) -> InferResponse:
         flow, wanted, state = self._begin(request, traced)
@@ -189,7 +192,7 @@ class ServedEnsemble(ServedModule):
             yield await self.infer(request)
             return
         self.statistics.requests += 1
-        came_at, tally = time.monotonic(), self.statistics.fail
+        came_at, has_succeeded = time.monotonic(), False
         try:
             with self._traced() as traced:
                 flow, wanted, state = self._begin(request, traced)
@@ -202,9 +205,9 @@ class ServedEnsemble(ServedModule):
             self.statistics.add_failure(error)
             raise
         else:
-            tally = self.statistics.success
+            has_succeeded = True
         finally:
-            tally.add(time.monotonic() - came_at)
+            self.statistics.add_ended(came_at, has_succeeded)
 
     def _traced(self) -> AbstractContextManager[CallTrace | None]:
         return traced_call(self.plan.info.name, self.plan.info.version)

@@ -86,5 +86,7 @@ def _attributes(batch: Sequence[QueuedRequest], instance: Instance) -> dict[str,
         "hubserve.batch.requests": len(batch),
         "hubserve.batch.items": sum(work.count for work in batch),
         "hubserve.engine": (instance.description.engine or {}).get("name"),
-        "hubserve.instance": instance.spec.address or str(instance.pid),
+        "hubserve.instance": str(instance.spec.number),
+        "hubserve.instance.address": instance.spec.address or None,
+        "process.pid": instance.pid or None,
     }

@@ -10,6 +10,7 @@ from hubserve.module import THREADS_VARIABLE
 from hubserve.paths import home
 from hubserve.registry.instance_command import instance_environment
 from hubserve.types import TensorSpec, specs_to_json
+from hubserve.wire.certificates import TlsFiles
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class InstanceSpec:
         python: the interpreter that it runs in; "" for the gateway's own.
         address: ``host:port`` of a listener on another machine (:mod:`hubserve.instance.remote_listener`); "" for this machine.
         token_file: with ``address``: the file of the key that is shared with it (:mod:`hubserve.wire.tls`).
+        certificates: with ``address``, instead: files of a certificate (:mod:`hubserve.wire.peer_certificates`).
         extra_inputs: inputs of its model that clients do not send, in the shape of one item.
         warm_up: samples that it computes before it is ready, as :mod:`hubserve.instance.warmup` takes them; None for one item of zeros.
         nan: how JSON answers show numbers that are not finite: "null", "error" or "token".
@@ -54,6 +56,7 @@ class InstanceSpec:
     python: str = ""
     address: str = ""
     token_file: str = ""
+    certificates: TlsFiles | None = None
     extra_inputs: Sequence[TensorSpec] = ()
     warm_up: Sequence[dict[str, Any]] | None = None
     nan: str = "null"

@@ -69,6 +69,7 @@ class ModuleOutput:
         self._frames = frames
         self._unanswered = unanswered
         self._log = OutputLog(spec)
+        self._log_fields = spec.log_fields()
         self._lines = OutputLines()
         self._allowance = _Allowance()
         self._left_out = 0
@@ -102,7 +103,7 @@ class ModuleOutput:
                 self._loop.remove_reader(self._fd)
                 self._timers.append(self._loop.call_later(_WINDOW_S, self._read_on))
         except Exception:
-            log.exception("an unexpected error while the output of a module was read")
+            log.exception("an unexpected error while the output of a module was read", extra=self._log_fields)
 
     def _read_on(self) -> None:
         self._timers = [each for each in self._timers if each.when() > self._loop.time()]

@@ -173,7 +173,8 @@ class ModuleMetrics:
             return True
         if not self._has_warned:
             self._has_warned = True
-            log.warning("module '%s': further metrics are not kept over restarts, as it has had %d series", self._module, MAX_SERIES)
+            text = "module '%s': further metrics are not kept over restarts, as it has had %d series"
+            log.warning(text, self._module, MAX_SERIES, extra={"module_name": self._module})
         return False
 
     def live(self) -> list[InstanceMetrics]:

@@ -14,8 +14,10 @@ from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.process import InstanceProcess
 from hubserve.instance.remote_listener import parse_address
+from hubserve.wire.certificates import TlsFiles
 from hubserve.wire.model_access import ModelAccess
-from hubserve.wire.tls import ASK_INSTANCE, OK, SharedKey, Untrusted, receive_line, relay, send_line
+from hubserve.wire.peer_certificates import PeerCertificates
+from hubserve.wire.tls import ASK_INSTANCE, OK, Identity, SharedKey, Untrusted, receive_line, relay, send_line
 
 _CONNECT_TIMEOUT_S = 10.0
 
@@ -50,18 +52,35 @@ class RemoteInstance(Instance):
 
     async def _connect(self) -> None:
         address = parse_address(self.spec.address)
-        key = SharedKey(Path(self.spec.token_file))
+        key = identity(self.spec.token_file, self.spec.certificates)
         try:
             sock = await _in_thread(lambda: _attach(address, key))
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
             raise LoadFailed(
                 f"'{self.spec.module}': no instance is available at {self.spec.address} ({error or 'no answer'}). "
-                f"Start one there, with the same key: python -m hubserve.instance --listen {self.spec.address} --token-file FILE"
+                f"{start_advice(self.spec.address, self.spec.certificates)}"
             ) from None
         _, self._connection = await self._loop.create_unix_connection(lambda: self._new_connection(None), sock=sock)
 
 
-def _attach(address: tuple[str, int], key: SharedKey) -> socket.socket:
+def identity(token_file: str, certificates: TlsFiles | None) -> Identity:
+    """Return what the gateway proves to listeners; its files are read now.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    return PeerCertificates(certificates, server_side=False) if certificates else SharedKey(Path(token_file))
+
+
+def start_advice(address: str, certificates: TlsFiles | None) -> str:
+    """Return the sentence that says how to start a listener."""
+    how, options = ("with the same key", "--token-file FILE")
+    if certificates:
+        how, options = "with a certificate for that name", "--tls-cert FILE --tls-key FILE --tls-client-ca FILE"
+    return f"Start one there, {how}: python -m hubserve.instance --listen {address} {options}"
+
+
+def _attach(address: tuple[str, int], key: Identity) -> socket.socket:
     """Connect to an instance; returns a local socket to it, which closes together with the connection."""
     with ExitStack() as unused:
         secured = unused.enter_context(connect(address, key, ASK_INSTANCE, _CONNECT_TIMEOUT_S))
@@ -72,12 +91,12 @@ def _attach(address: tuple[str, int], key: SharedKey) -> socket.socket:
     return ours
 
 
-def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float) -> ssl.SSLSocket:
-    """Connect to a listener, prove possession of the key to one another, and ask for something; blocks.
+def connect(address: tuple[str, int], key: Identity, ask: str, timeout_s: float) -> ssl.SSLSocket:
+    """Connect to a listener, prove who they are to one another, and ask for something; blocks.
 
     Args:
         address: host and port.
-        key: the shared key.
+        key: the shared key, or certificates.
         ask: a request that :mod:`hubserve.wire.tls` names.
         timeout_s: for all of it.
     Raises:
@@ -88,10 +107,11 @@ def connect(address: tuple[str, int], key: SharedKey, ask: str, timeout_s: float
     sock = socket.create_connection(address, timeout_s)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock = secured = key.wrap(sock, server_side=False)
+        sock = secured = key.wrap(sock, server_side=False, host=address[0])
         secured.settimeout(max(0.001, deadline - time.monotonic()))
         key.handshake(secured)
-        send_line(secured, ask)
+        with suppress(OSError):  # a listener that has refused this side says so in what it has sent
+            send_line(secured, ask)
         answer = receive_line(secured, deadline)
         if answer != OK:
             raise Untrusted(answer)

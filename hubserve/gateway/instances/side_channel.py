@@ -169,6 +169,8 @@ class SideChannel(FrameProtocol):
         elif header["op"] == "again":
             work = self.open.get(key)
             self.forget(key)
+            if work and work.trace is not None:
+                work.trace.returned()
             if work and not work.answer.done():
                 self.on_rescheduled(work)
         elif header["op"] in ("call", "ask"):

@@ -32,8 +32,8 @@ _LONGEST_INTEGER = 10
 class HeaderDecoder(Generic[T]):
     """Decoder of the header blocks of one connection, in their order.
 
-    A client that repeats a request sends a block of table references alone. Their meaning changes only with a block that contains anything
-    else; until one arrives, a block is looked up instead of being decoded.
+    A client that repeats a request sends the same block: references to the tables, and fields that it keeps out of them, such as a key.
+    What such a block means changes only with a block that changes a table; until one arrives, it is looked up instead of being decoded.
 
     Args:
         make: makes the result from the fields of a block.
@@ -84,10 +84,10 @@ class HeaderDecoder(Generic[T]):
     def _read_new(self, block: bytes) -> T:
         fields = self._decode(block)
         result = self._make(fields)
-        if block.translate(None, _REFERENCES):
-            self._clear()
+        if not block.translate(None, _REFERENCES) or (len(block) <= _USUAL_BYTES and keeps_tables(block)):
+            self._store(block, result, len(block) + sum(len(name) + len(value) for name, value in fields))
         else:
-            self._store(block, result, sum(len(name) + len(value) for name, value in fields))
+            self._clear()
         return result
 
     def _decode(self, block: bytes) -> list[Field]:
@@ -138,6 +138,46 @@ def count_fields(block: bytes, most: int) -> int:
                 length, at = _integer(block, at, 0x7F)
                 at += length
     return count
+
+
+def keeps_tables(block: bytes) -> bool:
+    """Return True if a block surely leaves the tables as they are.
+
+    Args:
+        block: that has been decoded; False for one with more fields than usual, or with integers of an unusual length.
+    """
+    at, fields, end = 0, 0, len(block)
+    try:
+        while at < end:
+            first = block[at]
+            at += 1
+            fields += 1
+            if first & 0x80:  # a reference to a field
+                if first == 0xFF:
+                    return False
+                continue
+            if first & 0x60:  # a field to be added to the table, or a new size of it
+                return False
+            name = first & 0x0F  # a field that goes into no table; its name may be in one
+            if name == 0x0F:
+                if block[at] & 0x80:
+                    return False
+                at += 1
+            for _ in range(1 if name else 2):
+                length = block[at] & 0x7F
+                at += 1
+                if length == 0x7F:
+                    length += block[at] & 0x7F
+                    if block[at] & 0x80:
+                        at += 1
+                        length += block[at] << 7
+                        if block[at] & 0x80:
+                            return False
+                    at += 1
+                at += length
+    except IndexError:
+        return False
+    return at == end and fields <= _USUAL_FIELDS
 
 
 def _integer(block: bytes, at: int, mask: int) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from hubserve.net.connection_limits import Connections
 from hubserve.net.deadline_monitor import DeadlineMonitor
+from hubserve.net.tls.handshake_limits import HandshakeLimits
 from hubserve.net.tls.transport import TlsTransport
 from hubserve.wire.certificates import ReloadingContext
 from hubserve.wire.client_tls import PLAIN_REFUSED
@@ -39,6 +40,7 @@ class Listener(Protocol):
 
     contexts: ReloadingContext
     limit: Connections
+    limits: HandshakeLimits
     timeout_s: float
     handshakes: "Counter[str]"
     deadlines: DeadlineMonitor
@@ -67,6 +69,8 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._ssl: ssl.SSLObject | None = None
         self._transport: TlsTransport | None = None  # once the handshake is complete
         self._failure = ""
+        self._held = b""  # received while the handshake must wait
+        self._may_begin = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Handle a new client."""
@@ -77,6 +81,7 @@ class TlsConnection(asyncio.BufferedProtocol):
         listener.unfinished.add(self)
         if listener.limit.add(self, transport):
             listener.deadlines.add(self)
+            listener.limits.begin(self, transport.get_extra_info("peername"))
         else:
             self._fail("limit", "too many connections")
 
@@ -122,10 +127,18 @@ class TlsConnection(asyncio.BufferedProtocol):
             if received[0] != HANDSHAKE:
                 self._refuse_plain(bytes(received[:8]))
                 return
+            if not (self._may_begin or self._begins_now()):
+                self._held = bytes(received)
+                self._raw.pause_reading()
+                return
             self._ssl = self._listener.contexts.current.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._incoming.write(received)
+        began = time.thread_time()
         try:
-            self._ssl.do_handshake()
+            try:
+                self._ssl.do_handshake()
+            finally:
+                self._listener.limits.charge(self, time.thread_time() - began)
         except ssl.SSLWantReadError:
             self._send()
         except ssl.SSLError as error:
@@ -134,6 +147,23 @@ class TlsConnection(asyncio.BufferedProtocol):
         else:
             self._send()
             self._begin(self._ssl)
+
+    def _begins_now(self) -> bool:
+        self._may_begin = not self._listener.limits.must_wait(self)
+        return self._may_begin
+
+    def resume(self) -> None:
+        """Continue with what was received: the client's address has time for a handshake again."""
+        if not self._raw.is_closing():
+            self._may_begin = True
+            held, self._held = self._held, b""
+            self._raw.resume_reading()
+            self._receive_handshake(memoryview(held))
+
+    def displace(self) -> None:
+        """Close for another handshake of the same address."""
+        self._failure = self._failure or "pending"
+        self._raw.abort()
 
     def _begin(self, secured: ssl.SSLObject) -> None:
         """Start the protocol inside."""
@@ -172,10 +202,11 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._listener.unfinished.discard(self)
         self._listener.deadlines.discard(self)
         self._listener.limit.discard(self)
+        self._listener.limits.end(self)
 
     def on_timeout(self) -> None:
         """Close: the handshake took too long."""
-        self._failure = self._failure or "timeout"
+        self._failure = self._failure or ("rate" if self._held else "timeout")
         self._raw.abort()
 
     def evict(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from hubserve.net.connection_limits import Connections
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.tls.connection import TlsConnection
+from hubserve.net.tls.handshake_limits import HandshakeLimits
 from hubserve.wire.certificates import ReloadingContext
 
 _CHECK_EVERY_S = 0.25
@@ -22,19 +23,28 @@ class TlsListener:
         limit: counts connections, also during their handshakes.
         timeout_s: longest time of a handshake.
         handshakes: counts handshakes by their result: ``ok``, or the reason of the failure.
+        limits: what the handshakes of one address may cost; None for no limits.
 
     Attributes:
-        contexts, limit, timeout_s, handshakes: see Args.
+        contexts, limit, timeout_s, handshakes, limits: see Args.
         deadlines: watches handshakes.
         unfinished: connections whose handshake is not complete.
         scratch: receive buffer of all connections.
     """
 
-    def __init__(self, contexts: ReloadingContext, limit: Connections, timeout_s: float, handshakes: "Counter[str]") -> None:
+    def __init__(
+        self,
+        contexts: ReloadingContext,
+        limit: Connections,
+        timeout_s: float,
+        handshakes: "Counter[str]",
+        limits: HandshakeLimits | None = None,
+    ) -> None:
         self.contexts = contexts
         self.limit = limit
         self.timeout_s = timeout_s
         self.handshakes = handshakes
+        self.limits = limits or HandshakeLimits(share=1)
         self.deadlines = DeadlineMonitor(_CHECK_EVERY_S)
         self.unfinished: set[TlsConnection] = set()
         self.scratch = memoryview(bytearray(_SCRATCH_BYTES))

@@ -32,7 +32,7 @@ _JSON_TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
 }
 #: "name (type): text" in a section "Args:", or ":param type name: text"
-_DOCUMENTED = re.compile(r"^\s*(?::param\s+(?:[^:\s]+\s+)?|\**)(\w+)\s*(?:\([^)\n]*\))?\s*:\s+(\S.*)$", re.MULTILINE)
+_DOCUMENTED = re.compile(r"^[ \t]*(?::param[ \t]+(?:[^:\s]+[ \t]+)?|\**)(\w+)[ \t]*(?:\([^)\n]*\))?[ \t]*:[ \t]+(\S.*)$", re.MULTILINE)
 
 
 class JsonRequest(NamedTuple):

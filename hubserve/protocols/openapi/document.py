@@ -50,13 +50,13 @@ class DescribedModule(NamedTuple):
         name: as served.
         id: of letters, digits and underscores, unlike that of any other module.
         module: that answers by the name.
-        versions: all that are loaded, by version; empty if there is only one.
+        versions: all that are loaded, by version, each under an id of its own; empty if there is only one.
     """
 
     name: str
     id: str
     module: ServedModule
-    versions: Mapping[str, ServedModule]
+    versions: Mapping[str, "DescribedModule"]
 
 
 class Document:
@@ -131,7 +131,8 @@ class Document:
         if self.reader.has_key and need is Need.OPEN:
             operation["security"] = []
         elif self.reader.has_key:
-            operation["responses"] = {**self.errors("Key", (401, 403, 429), _REFUSAL), **operation["responses"]}
+            refused = self.errors("Key", (401, 403, 429), self.component("schemas", "KeyRefused", _REFUSAL))
+            operation["responses"] = {**refused, **operation["responses"]}
         self._paths.setdefault(path, {})[method] = operation
 
     def to_json(self) -> dict[str, Any]:
@@ -148,7 +149,7 @@ class Document:
                 "version": __version__,
                 "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
             },
-            "servers": [{"url": self._base_path or "/"}],
+            "servers": [{"url": self._base_path or "."}],  # ".": a proxy may publish the server under a path without saying so
             "tags": [{"name": name, "description": text} if text else {"name": name} for name, text in self._tags.items() if name in used],
             "paths": self._paths,
             "components": components,
@@ -214,16 +215,23 @@ def _error(status: int, schema: dict[str, Any], media: str) -> dict[str, Any]:
 
 
 def _with_ids(modules: Mapping[str, Sequence[ServedModule]]) -> list[DescribedModule]:
-    """Name modules by what programming languages can use as identifiers."""
+    """Name modules and their versions by what programming languages can use as identifiers."""
     taken: set[str] = set()
-    described = []
-    for name, versions in modules.items():
+
+    def new_id(name: str) -> str:
         base = _NO_NAME.sub("_", name).strip("_") or "module"
         number, made = 1, base
-        while made.lower() in taken:
+        while made.replace("_", "").lower() in taken:  # generators of clients change underscores and case as a language wants
             number += 1
             made = f"{base}_{number}"
-        taken.add(made.lower())
-        by_version = {each.plan.info.version: each for each in versions} if len(versions) > 1 else {}
-        described.append(DescribedModule(name, made, versions[-1], by_version))
+        taken.add(made.replace("_", "").lower())
+        return made
+
+    described = []
+    for name, loaded in modules.items():
+        own_id, versions = new_id(name), {}
+        for each in loaded if len(loaded) > 1 else ():
+            version = each.plan.info.version
+            versions[version] = DescribedModule(name, new_id(f"{name}_version_{version}"), each, {})
+        described.append(DescribedModule(name, own_id, loaded[-1], versions))
     return described

@@ -12,7 +12,7 @@ from tests.conftest import MODULES, Server, free_port, servers, toy
 from tests.triton_models import tensor, write_scale
 
 BOTH = f"""
-name: "both" platform: "ensemble" max_batch_size: 8
+name: "twofold" platform: "ensemble" max_batch_size: 8
 input [ {tensor("x", [4])} ] output [ {tensor("y", [4])} ]
 ensemble_scheduling {{ step [
     {{ model_name: "double" model_version: -1 input_map {{ key: "x" value: "x" }} output_map {{ key: "y" value: "m" }} }},
@@ -37,7 +37,7 @@ class Guarded:
 
 @pytest.fixture(scope="package")
 def guarded(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    """``double`` and ``half`` are steps of the ensemble ``both``; ``pb_bls`` calls what it is asked to."""
+    """``double`` and ``half`` are steps of the ensemble ``twofold``; ``pb_bls`` calls what it is asked to."""
     folder = tmp_path_factory.mktemp("guarded")
     file = folder / "keys.json"
     keys = {
@@ -46,7 +46,7 @@ def guarded(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "double": add_key(file, "team-double", ("double",)),
         "chain": add_key(file, "team-chain", ("chain",)),
         "paged": add_key(file, "team-paged", ("pag*",)),
-        "ensemble": add_key(file, "team-ensemble", ("both",)),
+        "ensemble": add_key(file, "team-ensemble", ("twofold",)),
         "bls": add_key(file, "team-bls", ("pb_bls",)),
         "repeat": add_key(file, "team-repeat", ("pb_repeat",)),
         "admin": add_key(file, "ops", scopes=("admin",)),
@@ -58,8 +58,8 @@ def guarded(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     store = folder / "models"
     write_scale(store, "double")
     write_scale(store, "half", factor=0.5)
-    (store / "both").mkdir()
-    (store / "both" / "config.pbtxt").write_text(BOTH)
+    (store / "twofold").mkdir()
+    (store / "twofold" / "config.pbtxt").write_text(BOTH)
     for name in ("pb_bls", "pb_repeat", "pb_sum"):
         shutil.copytree(MODULES / "triton" / name, store / name)
     modules = {name: toy(name) for name in ("shout", "doubler", "paged")} | {"chain": script("chain")}

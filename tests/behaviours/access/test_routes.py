@@ -34,7 +34,10 @@ HTTP = {
     "POST /inference": Need.INFER,
     "GET /gradio/": Need.INFER,
     "GET /metrics": Need.METRICS,
+    "GET /openapi.json": Need.METADATA,
     "GET /": Need.METADATA,
+    "GET /docs": Need.OPEN,
+    "GET /docs/{name:path}": Need.OPEN,
     "GET /health/live": Need.OPEN,
     "GET /health/ready": Need.OPEN,
     "GET /status": Need.ADMIN,
@@ -131,7 +134,7 @@ def request_for(route: str, model: str) -> tuple[str, str, bytes]:
     """The method, path and body of a request to a route, about a model."""
     method, _, path = route.partition(" ")
     path = path.replace("(?P<model>[^/]+)", model).replace("(?P<version>[^/]+)", "1.0.0").replace("(?P<region>[^/]+)", "r")
-    path = path.replace("(?:", "").replace(")?", "")
+    path = path.replace("(?:", "").replace(")?", "").replace("{name:path}", "swagger-ui.css")
     assert not re.search(r"[()?\[]", path), path
     path += {"/predict/": model, "/gradio/": model}.get(path, "")
     return method, path, b"{}" if method == "POST" else b""
@@ -199,7 +202,7 @@ def test_to_a_key_of_one_module_another_one_does_not_exist(guarded: Guarded, url
     hidden, nowhere = (seen(ask(url, route, model, **headers), model) for model in (HIDDEN, NOWHERE))
     assert hidden == nowhere
     status, _, text = hidden
-    others = [name for name in ("double", "half", "both", "pb_", "chain", "paged") if name in text.replace("MODEL", "")]
+    others = [name for name in ("double", "half", "twofold", "pb_", "chain", "paged") if name in text.replace("MODEL", "")]
     if HTTP[route] in (Need.ADMIN, Need.METRICS):
         assert (status, others) == (403, [])
     elif HTTP[route] is not Need.OPEN:
@@ -276,7 +279,7 @@ def test_to_a_key_of_one_module_another_one_does_not_exist_over_grpc(guarded: Gu
     assert hidden == nowhere
     if GRPC[path] is Need.ADMIN:
         assert hidden[0] is grpc.StatusCode.PERMISSION_DENIED
-    for name in ("double", "half", "both", "pb_", "chain", "paged"):
+    for name in ("double", "half", "twofold", "pb_", "chain", "paged"):
         assert name not in hidden[1]
         assert name.encode() not in hidden[2]
 

@@ -13,8 +13,9 @@ def test_a_key_is_created_listed_and_revoked(tmp_path: Path, home: Path) -> None
     words = ["--name", "team-a", "--modules", "ocr_*", "clas", "--expires", "90d", "--rate", "5", "--burst", "9", "--concurrency", "2"]
     made = hub_here("access", "create", file, *words, "--priority", "3", home=home)
     assert made.returncode == 0, made.stderr
-    secret = made.stdout.splitlines()[1]
+    secret = made.stdout.strip()
     assert secret.startswith("hsk_")
+    assert "shown only now" in made.stderr
     listed = hub_here("access", "list", file, home=home)
     for shown in ("team-a", "ocr_*, clas", "5/s, burst 9", "infer, metadata"):
         assert shown in listed.stdout

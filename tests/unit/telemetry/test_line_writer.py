@@ -1,10 +1,15 @@
 """Logs whose destination is blocked or full: lines are lost and counted, and those who log never wait."""
 
+import contextlib
 import json
 import logging
 import os
 import re
+import shutil
+import subprocess
 import threading
+import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -79,3 +84,55 @@ def test_files_are_rotated_by_size_and_the_oldest_are_removed(tmp_path: Path) ->
     assert names == ["log", "log.1", "log.2"]
     assert [(tmp_path / name).read_bytes()[:1] for name in names] == [b"4", b"3", b"2"]
     assert re.fullmatch(rb"4x+\n", (tmp_path / "log").read_bytes())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk with room for 64 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], check=False, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_lines_that_a_full_disk_did_not_take_are_counted_once_there_is_room(small_disk: Path) -> None:
+    path = small_disk / "log"
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError):
+        filler.write_bytes(b"x" * (61 << 10))
+    writer = LineWriter(LogFile(path, 100, 1), partial(lost_line, "json"))
+    count = 2000
+    for number in range(count):
+        writer.write(b'{"n": %d}\n' % number)
+    filler.unlink()
+    deadline = time.monotonic() + 30
+    while b"missing" not in path.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.05)
+        writer.write(b'{"later": 1}\n')
+    writer.close()
+    read = path.read_bytes().splitlines()
+    torn = [each for each in read if not each.endswith(b"}")]
+    assert len(torn) <= 2, "a line that was cut by the end of the disk stays apart from the next one"
+    lines = [json.loads(each) for each in read if each not in torn]
+    missing = sum(int(each["message"].split()[0]) for each in lines if "message" in each)
+    assert missing > 0
+    assert len([each for each in lines if "n" in each]) + missing >= count
+
+
+def test_a_file_whose_folder_has_gone_is_made_again_or_its_lines_are_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    writer = LineWriter(LogFile(folder / "log", 100, 1), partial(lost_line, "json"))
+    writer.write(b"first\n")
+    shutil.rmtree(folder)
+    writer.write(b"second\n")
+    assert (folder / "log").read_bytes() == b"second\n"
+    shutil.rmtree(folder)
+    folder.write_bytes(b"in the way")
+    writer.write(b"third\n")
+    folder.unlink()
+    writer.write(b"fourth\n")
+    writer.close()
+    assert b"fourth\n" in (folder / "log").read_bytes()

@@ -1,8 +1,10 @@
 """Describe the protocol's paths of one model for ``/openapi.json``, with its inputs and outputs."""
 
+from collections.abc import Callable
 from typing import Any
 
 from hubserve.access.keys import Need
+from hubserve.gateway.dataplane import ServedModule
 from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF, DTYPE_OF
 from hubserve.protocols.open_inference.core.signatures import ARGUMENTS, PICTURES, Signature
 from hubserve.protocols.open_inference.http.operation_parts import NAME, PARAMETERS, a_list, an_object, errors, segment
@@ -17,15 +19,20 @@ _LENGTHS = a_list({"type": "integer", "format": "int64", "minimum": 0})
 _INFER_ERRORS = (400, 404, 408, 413, 429, 500, 501, 503, 504)
 
 
-def describe_model(document: Document, each: DescribedModule, signature: Signature, version: str = "") -> None:
-    """Add the operations of one model.
+def describe_model(document: Document, each: DescribedModule, signature_of: Callable[[ServedModule], Signature]) -> None:
+    """Add the operations of one model, and of each of its versions if it has several.
 
     Args:
         document: to add to.
         each: the model.
-        signature: of the model, or of one version of it.
-        version: "" for the default version.
+        signature_of: returns the inputs and outputs of one version.
     """
+    _describe(document, each, signature_of(each.module))
+    for version, described in each.versions.items():
+        _describe(document, described, signature_of(described.module), version)
+
+
+def _describe(document: Document, each: DescribedModule, signature: Signature, version: str = "") -> None:
     if "/" in each.name or "/" in version:  # the protocol's paths cannot name such
         return
     described = _Model(document, each, signature, version)
@@ -36,12 +43,19 @@ def describe_model(document: Document, each: DescribedModule, signature: Signatu
 
 
 class _Model:
-    """The operations of one model; arguments as for :func:`describe_model`."""
+    """The operations of one model.
+
+    Args:
+        document: to add to.
+        each: the model, or one version of it.
+        signature: of that.
+        version: "" for the default version.
+    """
 
     def __init__(self, document: Document, each: DescribedModule, signature: Signature, version: str) -> None:
         self._document, self._signature = document, signature
         self._tag = document.tag_of(each)
-        self._id = each.id + ("_version_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in version) if version else "")
+        self._id = each.id
         self._path = f"/v2/models/{segment(each.name)}" + (f"/versions/{segment(version)}" if version else "")
         self._which = f"{each.name} version {version}" if version else each.name
         self._described = signature.module.description
@@ -195,7 +209,7 @@ class _Model:
     def _post(self, what: str, title: str, content: dict[str, Any], response: dict[str, Any]) -> None:
         info = self._signature.module.plan.info
         made = operation(
-            f"v2_{what}_{self._id}",
+            f"v2_{what.removeprefix('generate_')}_{self._id}",  # a model may be called stream
             f"{title} {self._which}",
             self._tag,
             {"200": response, **errors(self._document, *_INFER_ERRORS)},

@@ -78,9 +78,7 @@ class OpenInferenceProtocol(Protocol):
         if self.context.admin is not None:
             describe_admin(document, self.settings)
         for each in document.modules:
-            describe_model(document, each, self._catalog.signature_of(each.module))
-            for version, module in each.versions.items():
-                describe_model(document, each, self._catalog.signature_of(module), version)
+            describe_model(document, each, self._catalog.signature_of)
 
     def need_of(self, scope: Scope) -> Need:
         """Return what a request needs its key to permit: what its route says."""

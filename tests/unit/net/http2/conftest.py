@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from hubserve.net.http2 import session
+from tests.behaviours.certificates import Authority
 from tests.unit.net.http2.server import EchoServer, serving
 
 Start = Callable[..., EchoServer]
@@ -18,17 +19,29 @@ def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_LINGER_S", 0.05)
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
-def start(request: pytest.FixtureRequest) -> Iterator[Start]:
+TRANSPORTS = ["asyncio", "uvloop", "uvloop with TLS"]
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+def _options(transport: str, authority: Authority) -> dict[str, Any]:
+    return {"loop": transport.split(maxsplit=1)[0], "tls": authority if "TLS" in transport else None}
+
+
+@pytest.fixture(params=TRANSPORTS)
+def start(request: pytest.FixtureRequest, authority: Authority) -> Iterator[Start]:
     """Return a function that starts servers, which must leave nothing behind."""
     with contextlib.ExitStack() as stack:
-        yield lambda **settings: stack.enter_context(serving(request.param, **settings))
+        yield lambda **settings: stack.enter_context(serving(**_options(request.param, authority), **settings))
 
 
-@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
-def one_server(request: pytest.FixtureRequest) -> Iterator[EchoServer]:
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def one_server(request: pytest.FixtureRequest, authority: Authority) -> Iterator[EchoServer]:
     """Return a server that the tests of a file share."""
-    with serving(request.param) as server:
+    with serving(**_options(request.param, authority)) as server:
         yield server
 
 

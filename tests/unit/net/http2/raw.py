@@ -3,6 +3,7 @@
 import contextlib
 import select
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ END_STREAM = ACK = 1
 END_HEADERS, PADDED, HAS_PRIORITY = 4, 8, 0x20
 TIMEOUT_S = 30
 _HEAD = struct.Struct(">BHBBI")
+#: port of each encrypted server -> what its clients use
+TLS: dict[int, ssl.SSLContext] = {}
 
 Fields = list[tuple[str, str]]
 
@@ -51,6 +54,16 @@ def frames_of(data: bytes) -> tuple[list[Frame], bytes]:
         found.append(Frame(kind, flags, stream, data[9:end]))
         data = data[end:]
     return found, data
+
+
+def secured(raw: socket.socket, port: int) -> socket.socket:
+    """Return the socket of a connection, after the handshake if the server's port is encrypted; h2 was chosen by ALPN then."""
+    context = TLS.get(port)
+    if context is None:
+        return raw
+    found = context.wrap_socket(raw, server_hostname="localhost")
+    assert found.selected_alpn_protocol() == "h2"
+    return found
 
 
 def u32(*numbers: int) -> bytes:
@@ -127,12 +140,13 @@ class Raw:
     """
 
     def __init__(self, port: int, greet: bool = True, settings: bytes = b"", read_bytes: int = 0) -> None:
-        self.socket = socket.socket()
+        raw = socket.socket()
         if read_bytes:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, read_bytes)
-        self.socket.settimeout(TIMEOUT_S)
-        self.socket.connect(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, read_bytes)
+        raw.settimeout(TIMEOUT_S)
+        raw.connect(("127.0.0.1", port))
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = secured(raw, port)
         self.encoder = hpack.Encoder()
         self.decoder = hpack.Decoder()
         self.answers: dict[int, Answer] = {}
@@ -233,7 +247,7 @@ class Client:
     """
 
     def __init__(self, port: int, settings: dict[int, int] | None = None, reads: bool = True) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
+        self.socket = secured(socket.create_connection(("127.0.0.1", port), TIMEOUT_S), port)
         self.http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
         self.http.local_settings = h2.settings.Settings(client=True, initial_values={2: 0, **(settings or {})})
         self.http.max_inbound_frame_size = self.http.local_settings.max_frame_size

@@ -5,12 +5,14 @@ import contextlib
 import gc
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
 import uvloop
 
+from hubserve.net.connection_limits import Connections
 from hubserve.net.deadline_monitor import DeadlineMonitor
 from hubserve.net.grpc.call import Call, endpoint_of
 from hubserve.net.grpc.framing import Answer, Message
@@ -19,7 +21,11 @@ from hubserve.net.grpc.status import RpcError, Status
 from hubserve.net.http2.connection import Http2Connection
 from hubserve.net.http2.frames import ErrorCode
 from hubserve.net.http2.streams import Stream
+from hubserve.net.tls.listener import TlsListener
+from hubserve.wire.certificates import ReloadingContext, TlsFiles
+from tests.behaviours.certificates import Authority
 from tests.conftest import wait_for
+from tests.unit.net.http2 import raw
 
 T = TypeVar("T")
 
@@ -86,7 +92,7 @@ class EchoServer:
         unexpected: unexpected errors.
     """
 
-    def __init__(self, loop: str, **settings: Any) -> None:
+    def __init__(self, loop: str, tls: Authority | None = None, **settings: Any) -> None:
         self.budget = CountedBudget(settings.pop("budget_bytes", 1 << 30))
         self.asked: list[str] = []
         self.written = 0
@@ -116,11 +122,15 @@ class EchoServer:
         )
         self.endpoint = endpoint_of(service)
         self.calls = self.endpoint.accept.__self__
+        self._tls = _listener(tls) if tls else None
         self._server: asyncio.Server = self.run(self._listen())
         self.port: int = self._server.sockets[0].getsockname()[1]
+        if tls:
+            raw.TLS[self.port] = tls.client(alpn=["h2"])
 
     async def _listen(self) -> asyncio.Server:
-        return await self._loop.create_server(self._connect, "127.0.0.1", 0)
+        make = self._tls.secure(self._connect) if self._tls else self._connect
+        return await self._loop.create_server(make, "127.0.0.1", 0)
 
     def _connect(self) -> Http2Connection:
         connection = RecordedConnection(self.endpoint)
@@ -128,6 +138,16 @@ class EchoServer:
         return connection
 
     # --- for the thread of the test ---
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the port speaks TLS."""
+        return self._tls is not None
+
+    @property
+    def url(self) -> str:
+        """Address of the method Echo."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}{ECHO}"
 
     def run(self, work: Awaitable[T]) -> T:
         """Run a coroutine on the server's loop."""
@@ -280,6 +300,11 @@ class EchoServer:
         return Status.INTERNAL, repr(error)
 
 
+def _listener(authority: Authority) -> TlsListener:
+    files = TlsFiles(*authority.write(authority.file.parent, "server"))
+    return TlsListener(ReloadingContext(files, alpn=["h2"]), Connections(1 << 14, 1 << 14), 30.0, Counter())
+
+
 def pattern(count: int) -> bytes:
     """Return ``count`` bytes that differ by position."""
     whole = bytes(range(251)) * (count // 251 + 1)
@@ -299,4 +324,5 @@ def serving(loop: str = "uvloop", **settings: Any) -> Iterator[EchoServer]:
     try:
         yield server
     finally:
+        raw.TLS.pop(server.port, None)
         server.close()

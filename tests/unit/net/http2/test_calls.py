@@ -243,7 +243,8 @@ def test_failed_calls_leave_no_messages_to_the_garbage_collector(start: Start) -
             assert client.answer(number).status == Status.INTERNAL
             wait_for(lambda: not server.look(lambda: server.calls._open))
             kept = [each for each in server.look(gc.get_objects) if type(each) is memoryview and each.nbytes > 60_000]
-            assert len(kept) <= 1, "there is one place for all connections"
+            places = 2 if server.is_encrypted else 1  # where the encrypted bytes go, and where they go when decrypted
+            assert len(kept) <= places, "they are shared by all connections"
     finally:
         gc.enable()
 

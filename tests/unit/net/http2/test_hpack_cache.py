@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hubserve.net.grpc.service import make_head
 from hubserve.net.grpc.status import Status, status_block
 from hubserve.net.http2.frames import ConnectionFault, ErrorCode
-from hubserve.net.http2.hpack_cache import HeaderDecoder, count_fields, literal, status
+from hubserve.net.http2.hpack_cache import HeaderDecoder, count_fields, keeps_tables, literal, status
 from hubserve.net.http2.rate_limit import TokenBucket
 from tests.unit.net.http2.raw import fields_of
 
@@ -63,6 +63,70 @@ def test_a_block_of_references_is_decoded_once() -> None:
     for block in blocks:
         reader.read(block)
     assert len(made) == 2, "the first names the fields, the second refers to them"
+
+
+def test_a_block_with_fields_that_are_kept_out_of_the_tables_is_decoded_once() -> None:
+    made: list[object] = []
+    encoder, reader = hpack.Encoder(), HeaderDecoder(lambda fields: made.append(fields) or fields, 1 << 16)
+    key = literal(b"authorization", b"Bearer " + b"k" * 200)
+    never_indexed = bytes([key[0] | 0x10]) + key[1:]
+    first = encoder.encode([(":method", "POST"), (":path", "/a")])
+    again = encoder.encode([(":method", "POST"), (":path", "/a")])
+    for block in (first, *[again + key] * 10, *[again + never_indexed] * 10, *[again + key] * 10):
+        assert reader.read(block)[0] == (b":method", b"POST")
+    assert len(made) == 3
+    reader.read(encoder.encode([("x", "y")]))
+    assert reader.read(again + key)[:2] == [(b":method", b"POST"), (b"x", b"y")], "the same reference is to another field"
+    assert len(made) == 5
+
+
+@given(STEPS)
+def test_a_block_is_said_to_keep_the_tables_only_if_it_does(steps: list[object]) -> None:
+    encoder, decoder = hpack.Encoder(), hpack.Decoder()
+    for step in steps:
+        if isinstance(step, int):
+            if encoder.header_table_size != step:
+                encoder.header_table_size = step
+            continue
+        fields, huffman = step  # type: ignore[misc]
+        block = encoder.encode([hpack.NeverIndexedHeaderTuple(*each[:2]) if each[2] else each[:2] for each in fields], huffman=huffman)
+        before = (list(decoder.header_table.dynamic_entries), decoder.header_table_size)
+        decoder.decode(block, raw=True)
+        if keeps_tables(block):
+            assert (list(decoder.header_table.dynamic_entries), decoder.header_table_size) == before
+
+
+@given(st.binary(max_size=40))
+def test_arbitrary_blocks_that_are_said_to_keep_the_tables_do(block: bytes) -> None:
+    decoder = hpack.Decoder()
+    decoder.decode(hpack.Encoder().encode([("x", "y"), ("a", "b")]))
+    before = (list(decoder.header_table.dynamic_entries), decoder.header_table_size)
+    try:
+        decoder.decode(block, raw=True)
+    except hpack.HPACKError:
+        return
+    if keeps_tables(block):
+        assert (list(decoder.header_table.dynamic_entries), decoder.header_table_size) == before
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        b"\x40\x01x\x01y",
+        b"\x20",
+        b"\x3f\xe1\x1f",
+        b"\xff\x00",
+        b"\x82\x40\x01x\x01y",
+        literal(b"a", b"b" * 20_000),
+        literal(b"a", b"") * 33,
+        b"\x0f\x80\x00\x01a",
+        b"\x00\x05abc",
+        b"\x00",
+    ],
+)
+def test_blocks_that_change_tables_or_are_unusual_are_not_cached(block: bytes) -> None:
+    assert not keeps_tables(block)
+    assert keeps_tables(b"\x82\x84" + literal(b"a", b"b" * 200) + b"\x0f\x01\x01c")
 
 
 def test_the_number_of_cached_blocks_is_bounded() -> None:

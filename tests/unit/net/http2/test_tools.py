@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.net.http2.raw import prefixed
-from tests.unit.net.http2.server import ECHO, EchoServer
+from tests.unit.net.http2.server import EchoServer
 
 HEADERS = ("-H", "content-type: application/grpc", "-H", "te: trailers")
 
@@ -25,7 +25,7 @@ def run(*words: str) -> str:
 
 @needs("h2spec")
 def test_h2spec_finds_no_fault(one_server: EchoServer) -> None:
-    output = run("h2spec", "-h", "127.0.0.1", "-p", str(one_server.port), "-o", "5")
+    output = run("h2spec", "-h", "127.0.0.1", "-p", str(one_server.port), "-o", "5", *(["-t", "-k"] if one_server.is_encrypted else []))
     assert re.search(r"\b0 failed", output), output[-4000:]
     assert not re.search(r"\b0 passed", output), output
 
@@ -34,7 +34,7 @@ def test_h2spec_finds_no_fault(one_server: EchoServer) -> None:
 def test_nghttp_gets_an_answer_with_trailers(one_server: EchoServer, tmp_path: Path) -> None:
     body = tmp_path / "body"
     body.write_bytes(prefixed(b"nghttp"))
-    output = run("nghttp", "-v", "-d", str(body), *HEADERS, f"http://127.0.0.1:{one_server.port}{ECHO}")
+    output = run("nghttp", "-v", "-d", str(body), *HEADERS, one_server.url)
     assert re.search(r"grpc-status.*: .*0", output), output
     assert "recv GOAWAY" not in output
     assert "RST_STREAM" not in output
@@ -46,6 +46,5 @@ def test_h2load_gets_all_answers_on_few_connections(one_server: EchoServer, tmp_
     body = tmp_path / "body"
     body.write_bytes(prefixed(bytes(5000)))
     windows = ("-w", window_bits, "-W", window_bits)
-    url = f"http://127.0.0.1:{one_server.port}{ECHO}"
-    output = run("h2load", "-n", "1000", "-c", "4", "-m", "10", *windows, "-d", str(body), *HEADERS, url)
+    output = run("h2load", "-n", "1000", "-c", "4", "-m", "10", *windows, "-d", str(body), *HEADERS, one_server.url)
     assert "1000 succeeded, 0 failed, 0 errored" in output, output

@@ -1,0 +1,1 @@
+"""The description of a server in OpenAPI's terms."""

@@ -1,0 +1,131 @@
+"""Read the output of real processes: all of it, or a count of what was left out, without waiting for anything."""
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hubserve.gateway.instances import module_output
+from hubserve.gateway.instances.frame_records import FrameRecords, ids_of
+from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.module_output import ModuleOutput
+from hubserve.telemetry.request_record import RequestRecord
+
+SPEC = InstanceSpec("shout", "paddlehub", Path(), "shout", version="1.0.0", number=3)
+
+
+def started(output: ModuleOutput, code: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-c", code], stdout=output.writing_fd, stderr=output.writing_fd)
+
+
+async def ended(child: "subprocess.Popen[bytes]") -> None:
+    while child.poll() is None:  # noqa: ASYNC110 - as a test may
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    caplog.set_level(logging.INFO, "hubserve")
+
+    return lambda: [each.getMessage() for each in caplog.records]
+
+
+def test_every_line_is_logged_or_counted(messages: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module_output, "_PAUSE_S", 0.2)
+    count = 50_000
+
+    async def scenario() -> None:
+        output = ModuleOutput(SPEC, FrameRecords())
+        child = started(output, f"import sys; sys.stdout.writelines('line %d\\n' % each for each in range({count}))")
+        output.start()
+        await ended(child)
+        output.finish()
+
+    asyncio.run(scenario())
+    reports = [each for each in messages() if "lines of the module's output were left out" in each]
+    missing = sum(int(each.split()[0]) for each in reports)
+    assert missing > 0
+    assert len(messages()) - len(reports) + missing == count
+
+
+def test_a_process_left_behind_holds_up_nothing_and_is_still_read(messages: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        output = ModuleOutput(SPEC, FrameRecords())
+        code = "import os, subprocess; subprocess.Popen(['sh', '-c', 'echo $$; sleep 0.3; echo late; exec sleep 60']); os.write(1, b'last')"
+        child = started(output, code)
+        output.start()
+        await ended(child)
+        began = time.monotonic()
+        output.finish()
+        assert time.monotonic() - began < 5
+        assert "last" in " ".join(messages())
+        while "late" not in messages():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        os.kill(int(next(each for each in messages() if each.replace("last", "").isdigit()).replace("last", "")), signal.SIGKILL)
+        output.close()
+
+    asyncio.run(scenario())
+
+
+def test_no_descriptor_is_left(messages: Callable[[], list[str]]) -> None:
+    async def scenario() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        for how in ("pass", "print('x')", "import os; os.close(1); os.close(2)", "import os; os._exit(3)"):
+            output = ModuleOutput(SPEC, FrameRecords())
+            child = started(output, how)
+            output.start()
+            await ended(child)
+            output.finish()
+            output.close()
+        ModuleOutput(SPEC, FrameRecords()).close()  # of a process that could not be started
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    asyncio.run(scenario())
+    assert messages() == ["x"]
+
+
+def test_lines_have_the_fields_of_the_instance(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "hubserve")
+
+    async def scenario() -> None:
+        output = ModuleOutput(SPEC, FrameRecords())
+        child = started(output, "print('hello')")
+        output.start()
+        await ended(child)
+        output.finish()
+
+    asyncio.run(scenario())
+    (record,) = caplog.records
+    fields = {name: getattr(record, name) for name in ("module_name", "version", "instance", "request_id")}
+    assert fields == {"module_name": "shout", "version": "1.0.0", "instance": "3", "request_id": ""}
+
+
+def test_records_of_frames_are_found_by_their_number_for_a_while() -> None:
+    frames = FrameRecords()
+    records = [RequestRecord(float(number)) for number in range(200)]
+    for each in records:
+        frames.begin([each, None])
+    assert frames.of(200) == [records[199], None]
+    assert frames.of(200, 0) == [records[199]]
+    assert frames.of(1) == frames.of(0) == frames.of(201) == ()
+    assert frames.latest(0) == frames.latest(1) == [records[199], None]
+    assert frames.latest(2) == [records[198], None]
+    frames.keep_more()
+    for _ in range(1000):
+        frames.begin([])
+    assert frames.of(200) == [records[199], None]
+
+
+def test_many_ids_are_shown_as_a_few() -> None:
+    records = [RequestRecord(0.0) for _ in range(10)]
+    for number, record in enumerate(records):
+        record.request_id = f"r{number}"
+    assert ids_of(records) == "r0,r1,r2,r3,r4,r5,r6,r7,+2"
+    assert ids_of([]) == ids_of([None]) == ""
