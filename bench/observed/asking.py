@@ -92,7 +92,7 @@ async def _call(running: Running, message: bytes, in_flight: int, seconds: float
 
         async def ask() -> None:
             while (sent := time.monotonic()) < end:
-                await call(message, metadata=metadata, timeout=_TIMEOUT_S)
+                await call(message, metadata=metadata)
                 if start <= (answered := time.monotonic()) < end:
                     latencies.append(answered - sent)
 
