@@ -75,7 +75,7 @@ class Client:
 
     Raises:
         ConfigError: ``server_url`` is not such an address, ``timeout_s`` is not above 0, a file cannot be used, or
-            ``api_key`` is no key.
+            ``api_key`` cannot be a key.
     """
 
     def __init__(

@@ -22,6 +22,7 @@ from hubserve.registry.environments.requirements import read_requirements
 from hubserve.registry.environments.tools import scratch_tool
 from hubserve.registry.environments.tools.base import Order
 from hubserve.registry.environments.tools.package_index import index_settings
+from hubserve.registry.environments.tools.process import ToolFailed
 from hubserve.registry.environments.tools.uv import Uv
 from hubserve.registry.progress import Progress
 
@@ -90,6 +91,8 @@ def requirements_text(pins: Sequence[str], progress: Progress, notes: list[str])
             notes.append("requirements.txt has no digests, because uv is not installed here (pip install 'hubserve[environments]')")
     except HubError as error:
         notes.append(f"requirements.txt has no digests: {error.message}")
+    except ToolFailed as error:
+        notes.append(f"requirements.txt has no digests, because uv cannot ask the package index for them: {error.output.strip()[-300:]}")
     builds = sorted({found[1] for pin in pins if (found := _LOCAL_BUILDS.match(pin))})
     head = [f"--extra-index-url https://download.pytorch.org/whl/{each}" for each in builds]
     return "\n".join([*head, *(lines or pins)]) + "\n"

@@ -15,7 +15,7 @@ from hubserve.net.headers import HEADERS, header, headers_of
 from hubserve.net.origin_policy import CROSS_ORIGIN
 from hubserve.telemetry.request_record import note_error
 
-#: headers that hold a key, which is passed on to nobody
+#: headers that hold a key, which applications of modules must not see
 KEY_HEADERS = (b"authorization", b"x-api-key")
 _REALM = b'realm="hubserve"'
 _UNAUTHENTICATED, _FORBIDDEN, _TOO_MANY = 401, 403, 429

@@ -78,7 +78,7 @@ class ModuleOutput:
         self._window_bytes = 0
         self._timers: list[asyncio.TimerHandle] = []
         self._loop = asyncio.get_running_loop()
-        self._fd, self.writing_fd = os.pipe2(os.O_CLOEXEC)
+        self._fd, self.writing_fd = os.pipe()
         os.set_blocking(self._fd, False)
 
     def start(self) -> None:

@@ -384,6 +384,39 @@ def test_clients_that_leave_hold_nothing(slow: Server, limited: dict[str, str]) 
     wait_for(lambda: over_predict(slow.url, text, "")[0] is False)
 
 
+def test_no_request_is_more_urgent_than_its_key(start: Start, tmp_path: Path) -> None:
+    keys = {
+        name: add_key(tmp_path / "keys.json", name, ("*",), priority=priority)
+        for name, priority in (("late", 10), ("usual", 0), ("early", -10))
+    }
+    port = free_port()
+    server = start({"faulty": {**toy("faulty", delay_s=0.4), "workers": 1}}, access_keys="keys.json", port=port, grpc_port=port)
+
+    def predict(name: str, asked: int) -> int:
+        headers = {**bearer(keys[name]), "X-Hub-Priority": str(asked)}
+        return int(requests.post(f"{server.url}/predict/faulty", json={}, headers=headers, timeout=60).json()["results"]["calls"])
+
+    def infer(module: Any, address: str, name: str, asked: int) -> int:
+        with module.InferenceServerClient(address) as client:
+            sent = tensors(module, "arguments", "BYTES", np.array(["{}"], dtype=np.object_))
+            answer = client.infer("faulty", sent, priority=asked, headers={"x-api-key": keys[name]})
+        return int(json.loads(answer.as_numpy("results").ravel()[0])["calls"])
+
+    def order(*asks: Any) -> list[int]:
+        """The place of each of several requests that come while another one is computed."""
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            first = pool.submit(predict, "usual", 0)
+            time.sleep(0.2)
+            waiting = [pool.submit(ask) for ask in asks]
+            return [each.result() - first.result() for each in waiting]
+
+    assert order(*(partial(predict, name, -100) for name in ("late", "usual", "early"))) == [3, 2, 1]
+    assert order(partial(predict, "late", 0), partial(predict, "usual", 0)) == [2, 1], "also if nothing is asked for"
+    for module in (tritonclient.http, tritonclient.grpc):
+        address = f"127.0.0.1:{port}"
+        assert order(partial(infer, module, address, "late", 1), partial(infer, module, address, "usual", 5)) == [2, 1]
+
+
 # --- rotation ---
 
 

@@ -11,10 +11,11 @@ from hubserve.config_file.lenient_json import parse_json
 from hubserve.errors import ConfigError, HubError
 from hubserve.export import TARGETS, get_target
 from hubserve.export.base import yaml_text
-from hubserve.export.packages import installed_extras, pinned_packages
+from hubserve.export.packages import installed_extras, pinned_packages, requirements_text
 from hubserve.export.plan import ExportPlan, Options, make_plan
 from hubserve.export.systemd import unit_text
 from hubserve.export.writer import check_folder, write_export
+from hubserve.registry.progress import silent
 from hubserve.settings import parse_settings
 from tests.conftest import MODULES, hub_here
 from tests.triton_models import write_scale
@@ -155,3 +156,13 @@ def test_pins_are_what_is_installed_and_without_the_tools_of_tests() -> None:
     assert "test" not in installed_extras()
     with pytest.raises(ConfigError, match="no extra 'nonsense'"):
         pinned_packages(["nonsense"], [])
+
+
+def test_an_index_that_cannot_be_asked_for_digests_is_a_note(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    pytest.importorskip("uv")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    notes: list[str] = []
+    text = requirements_text(["numpy==2.0.0"], silent, notes)
+    assert text == "numpy==2.0.0\n"
+    (note,) = notes
+    assert "uv cannot ask the package index" in note
