@@ -8,7 +8,7 @@ from pathlib import Path
 from hubserve.access.key_file import read_keys
 from hubserve.doctor.findings import ERROR, NOTE, WARNING
 from hubserve.errors import ConfigError
-from hubserve.server.exposure import is_open_to_all, shows_keys
+from hubserve.server.exposure import is_open_to_all, open_addresses, shows_keys
 from hubserve.settings import ServerSettings
 
 #: level, setting, reason and remedy of a finding
@@ -17,10 +17,9 @@ Found = tuple[str, str, str, str]
 
 def access_problems(settings: ServerSettings) -> Iterator[Found]:
     """Yield what is wrong with the keys of a server's clients, or with having none."""
+    where = " and ".join(open_addresses(settings))
     if is_open_to_all(settings):
-        reason = (
-            f"on {settings.host}, every client that can reach this machine can use the modules: it needs neither a key nor a certificate"
-        )
+        reason = f"on {where}, every client that can reach this machine can use the modules: it needs neither a key nor a certificate"
         yield (
             WARNING,
             "host",
@@ -28,7 +27,7 @@ def access_problems(settings: ServerSettings) -> Iterator[Found]:
             "Set access_keys (hub access create) or tls_client_ca, or use 127.0.0.1 behind a proxy that authenticates",
         )
     if shows_keys(settings):
-        reason = f"clients send their keys to {settings.host} unencrypted"
+        reason = f"clients send their keys to {where} unencrypted"
         yield WARNING, "access_keys", reason, "Set tls_cert and tls_key, or encrypt by a proxy and name it in trusted_proxies"
     if settings.access_keys:
         yield from _problems_of_file(Path(settings.access_keys))
