@@ -51,8 +51,11 @@ def _stage(marks: dict[str, int], start: str, end: str) -> float | None:
 
 
 def json_line(record: RequestRecord, ended: float) -> bytes:
-    """Return the line of a request as a JSON object."""
-    return json.dumps(fields_of(record, ended)).encode() + b"\n"
+    """Return the line of a request as a JSON object, with the ``trace_id`` of one that is traced."""
+    fields = fields_of(record, ended)
+    if record.trace is not None:
+        fields["trace_id"] = record.trace.id
+    return json.dumps(fields).encode() + b"\n"
 
 
 def text_line(record: RequestRecord, ended: float) -> bytes:
