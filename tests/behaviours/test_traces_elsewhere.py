@@ -1,6 +1,7 @@
 """Traces over gRPC, in Flask, through calls between models, and inside instances."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import requests
 
 import hubserve.flask
 from hubserve.client import Client
-from tests.conftest import MODULES, Server, Start, servers, toy, wait_for
+from tests.conftest import MODULES, ROOT, Server, Start, servers, toy, wait_for
 from tests.ports import free_port
 
 pytest.importorskip("opentelemetry.sdk")
@@ -420,3 +421,14 @@ def test_tritons_trace_settings_trace_every_nth_request_of_a_model(
     found = [each for each in collector.roots()[before:] if not each.parent_id]
     assert sorted(each.name for each in found) == ["POST /v2/models/doubler/infer", INFER, INFER]
     client.update_trace_settings("doubler", {"trace_level": None, "trace_rate": None, "trace_count": None})
+
+
+def test_the_page_lists_every_attribute_and_span(traced: Server, collector: Collector) -> None:
+    for model, name in (("both", "in"), ("calling", "x")):
+        collector.trace(infer(traced, model, name)[0])
+    page = (ROOT / "docs" / "tracing.md").read_text("utf-8")
+    listed = set(re.findall(r"`([a-z_.]+)`", page))
+    assert {attribute for each in collector.spans for attribute in each.attributes} <= listed
+    inner = {each.name.partition(" ")[0] for each in collector.spans if each.kind != SERVER}
+    assert {"queue", "batch", "compute", "execute", "call"} <= inner
+    assert all(re.search(rf"(── |`){each}\b", page) for each in inner - {STREAM})
