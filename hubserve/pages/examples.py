@@ -17,7 +17,7 @@ from hubserve.types import BYTES, REST, TensorSpec
 
 #: tensors of up to this many elements are written out
 _FEW_ELEMENTS = 64
-#: an example of more bytes is none that one sends to try a module
+#: a request of more bytes is not one that people send to try a module
 _MOST_BYTES = 64 << 20
 #: JSON arguments of more characters are not shown where tensors can be sent instead
 _SHORT_TEXT = 500
