@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -120,8 +121,8 @@ def _recorded(span: Any, resource: dict[str, Any]) -> RecordedSpan:
 
 
 @contextlib.contextmanager
-def http_collector() -> Iterator[Collector]:
-    """An endpoint of OTLP over HTTP."""
+def http_collector(tls: ssl.SSLContext | None = None) -> Iterator[Collector]:
+    """An endpoint of OTLP over HTTP, encrypted if a context is given."""
     recorded = Collector()
     recorded.released.set()
 
@@ -148,7 +149,9 @@ def http_collector() -> Iterator[Collector]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
-        recorded.url = f"http://127.0.0.1:{server.server_address[1]}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        recorded.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:

@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What servers are asked.
+    """One kind of request, and a load of it.
 
     Attributes:
         title: for the table.
@@ -92,7 +92,7 @@ async def _call(running: Running, message: bytes, in_flight: int, seconds: float
 
         async def ask() -> None:
             while (sent := time.monotonic()) < end:
-                await call(message, metadata=metadata, timeout=_TIMEOUT_S)
+                await call(message, metadata=metadata)
                 if start <= (answered := time.monotonic()) < end:
                     latencies.append(answered - sent)
 
@@ -118,7 +118,7 @@ def _channel(running: Running) -> grpc.aio.Channel:
 
 
 def tasks(has_classifier: bool) -> list[Task]:
-    """Return what servers are asked.
+    """Return the kinds of requests.
 
     Args:
         has_classifier: whether they serve it.

@@ -10,7 +10,7 @@ from hubserve.errors import ConfigError
 
 _LOCK_TIMEOUT_S = 30.0
 _PRIVATE = 0o600
-#: a group may be let read the file, as that of the server's user; nobody else, and only its owner may change it
+#: a group may be let read the file, as that of the server's user, and only its owner may change it
 _KEPT_BITS = 0o040
 
 

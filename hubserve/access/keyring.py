@@ -31,12 +31,12 @@ class Keyring:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._nobody = secrets.token_bytes(32)
+        self._unknown = secrets.token_bytes(32)
         self._state = _state_of(path)
         self._keys = _usable(path)
         self._checked_at = time.monotonic()
         if not self._keys:
-            log.warning("the file of keys '%s' has no key, so that nobody has access; hub access create makes one", path)
+            log.warning("the file of keys '%s' has no key, so that every request is refused; hub access create makes one", path)
         if os.stat(path).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             log.warning("the file of keys '%s' can be changed by others than its owner, who could let anybody in; run: chmod 600", path)
 
@@ -45,7 +45,7 @@ class Keyring:
         if time.monotonic() - self._checked_at >= _CHECK_EVERY_S:
             self._follow()
         key = self._keys.get(id_of(text))
-        is_right = hmac.compare_digest(digest_of(text), self._nobody if key is None else key.digest)
+        is_right = hmac.compare_digest(digest_of(text), self._unknown if key is None else key.digest)
         return key if is_right else None
 
     def current(self, key: AccessKey) -> AccessKey | None:

@@ -16,7 +16,7 @@ from hubserve.errors import ConfigError
 _PREFIX = "hsk"
 _ID_BYTES = 5
 _SECRET_BYTES = 32
-#: longer texts are no keys
+#: the longest text that can be a key
 _LONGEST = 256
 ADMIN = "admin"
 #: environment variable with the key that clients of this package send
@@ -24,7 +24,7 @@ VARIABLE = "HUB_API_KEY"
 
 
 class Need(Enum):
-    """What a request needs its key to permit. The value is the scope, or None if no scope is needed."""
+    """Needs of requests: what their key must permit. The value is the scope, if one is needed."""
 
     OPEN = "no key"
     ANY = "any key"
@@ -45,7 +45,7 @@ class AccessKey:
     """A key that a server accepts.
 
     Attributes:
-        id: the part of the key that is no secret.
+        id: the part of the key that anybody may know.
         name: of its holder.
         digest: SHA-256 of the key's text.
         scopes: some of :data:`SCOPES`.
@@ -88,7 +88,7 @@ def new_key() -> tuple[str, str]:
 
 
 def id_of(text: str) -> str:
-    """Return the id in the text of a key; "" if it is none. The secret may contain the separator."""
+    """Return the id in the text of a key; "" for other texts. The secret may contain the separator."""
     parts = text.split("_", 2) if len(text) <= _LONGEST else ()
     return parts[1] if len(parts) == 3 and parts[0] == _PREFIX else ""
 
@@ -116,7 +116,7 @@ def key_to_send(given: str | None) -> str:
     if not re.fullmatch(r"[!-~]*", text):
         where = f"the variable {VARIABLE}" if given is None else "the given key"
         raise ConfigError(
-            f"{where} is no API key: it has spaces or characters other than printable ASCII. Copy the whole key, and only that."
+            f"{where} cannot be an API key: it has spaces or characters other than printable ASCII. Copy the whole key, and only that."
         )
     return text
 

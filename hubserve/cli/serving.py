@@ -192,6 +192,7 @@ def _add_log_arguments(start: argparse.ArgumentParser) -> None:
     add("log-level", choices=["debug", "info", "warning", "error"], help="lowest level of the log (default info)")
     add("log-format", choices=["text", "json"], help="json: every line of the log is a JSON object (default text)")
     add("log-file", metavar="FILE", help="file of the log, which is rotated (default: standard error)")
+    add("trace-endpoint", metavar="URL", help="OpenTelemetry collector that gets traces, such as http://localhost:4318 (default none)")
     add(
         "status-codes",
         choices=["paddlehub", "http"],

@@ -41,6 +41,7 @@ _OWN_FLAGS = (
     "log_format",
     "log_file",
     "status_codes",
+    "trace_endpoint",
 )
 _ORIGIN = "command line"
 

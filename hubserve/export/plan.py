@@ -217,6 +217,8 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
         notes.append(f"trace_headers are left out, because they may hold a password; set {_TRACE_HEADERS}=name=value,... there")
     if settings.metrics and settings.tls_client_ca:
         notes.append("'tls_client_ca' is set, so that Prometheus needs a client's certificate, too: add it to its tls_config")
+    if settings.metrics and settings.access_keys and settings.metrics_port is None:
+        notes.append("with 'access_keys' Prometheus needs a key with the scope 'metrics': set 'metrics_port', which needs none, or add one")
     for name, module in settings.modules_info.items():
         for each in (path for path in module.library_path if Path(path).is_absolute()):
             notes.append(f"'{name}' has the library folder '{each}', which is of this machine only and left out")

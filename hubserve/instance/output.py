@@ -6,12 +6,15 @@ import os
 import sys
 import threading
 from types import FrameType
-from typing import Any, Tuple
+from typing import Any, Optional, Tuple
 
 from hubserve.wire.current_requests import current_frame
 from hubserve.wire.output_marks import ERROR, INFO, WHOLE, Mark, marked
 
 _EMIT = logging.StreamHandler.emit.__code__
+_HANDLE = logging.Handler.handle.__code__
+#: functions between a handler and the stream that it writes to
+_MOST_CALLERS = 8
 #: modules of the standard library, by which it writes warnings and tracebacks, and the level of those
 _WRITERS = {"warnings": logging.WARNING, "_py_warnings": logging.WARNING, "traceback": ERROR}
 #: a function of it writes the traceback of a thread that failed
@@ -40,7 +43,7 @@ class MarkedOutput(io.FileIO):
         text, fd = bytes(data), self.fileno()
         if not text:
             return 0
-        parts = marked(text, _mark_of(sys._getframe(1))) if _is_pipe(fd) else iter((text,))
+        parts = marked(text, _mark_of(sys._getframe().f_back)) if _is_pipe(fd) else iter((text,))
         for part in parts:
             _write_all(fd, part)
         return len(text)
@@ -56,7 +59,9 @@ def mark_output() -> None:
 
 def _stream(fd: int, before: Any) -> io.TextIOWrapper:
     raw = MarkedOutput(fd, before.name)
-    return io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, newline="\n", write_through=True)
+    stream = io.TextIOWrapper(raw, encoding=before.encoding, errors=before.errors, newline="\n", write_through=True)
+    stream.mode = "w"  # type: ignore[misc]  # as of the stream before
+    return stream
 
 
 def mark_frame() -> None:
@@ -95,13 +100,19 @@ def _is_pipe(fd: int) -> bool:
     return _pipe[1] != 0 and _identity(fd) == _pipe
 
 
-def _mark_of(caller: FrameType) -> Mark:
-    """Return the mark of output that a function writes."""
+def _mark_of(caller: Optional[FrameType]) -> Mark:
+    """Return the mark of output.
+
+    Args:
+        caller: the function that writes it; None for the interpreter itself, which writes the traceback that ends a program.
+    """
     level, logger, flags = INFO, "", 0
-    if caller.f_code is _EMIT:
-        record = caller.f_locals.get("record")
-        if isinstance(record, logging.LogRecord):
-            level, logger, flags = max(0, min(record.levelno, 100)), record.name, WHOLE
+    record = _handled_record(caller)
+    if caller is None:
+        level = ERROR
+    elif record is not None:
+        level, logger = max(0, min(record.levelno, 100)), record.name
+        flags = WHOLE if caller.f_code is _EMIT else 0  # other handlers may write a message piece by piece
     elif caller.f_code is _WRITE_ERROR:
         level, flags = ERROR, WHOLE
     elif caller.f_globals.get("__name__") == _TRITON_LOGGER:
@@ -116,6 +127,18 @@ def _mark_of(caller: FrameType) -> Mark:
     if frame is None:
         return Mark(0, -1, thread, level, flags, logger)
     return Mark(frame.number, frame.call, thread, level, flags, logger, frame.ids())
+
+
+def _handled_record(caller: Optional[FrameType]) -> Optional[logging.LogRecord]:
+    """Return the record for which a handler of :mod:`logging` writes; None if none does."""
+    for _ in range(_MOST_CALLERS):
+        if caller is None:
+            return None
+        if caller.f_code is _HANDLE:
+            record = caller.f_locals.get("record")
+            return record if isinstance(record, logging.LogRecord) else None
+        caller = caller.f_back
+    return None
 
 
 def _write_all(fd: int, data: bytes) -> None:

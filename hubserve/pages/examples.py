@@ -1,6 +1,7 @@
 """An example request for each module, as a command for a shell that works as it is."""
 
 import json
+import math
 import shlex
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from hubserve.types import BYTES, REST, TensorSpec
 
 #: tensors of up to this many elements are written out
 _FEW_ELEMENTS = 64
+#: an example of more bytes is none that one sends to try a module
+_MOST_BYTES = 64 << 20
 #: JSON arguments of more characters are not shown where tensors can be sent instead
 _SHORT_TEXT = 500
 #: of a shell, in which the commands look for a key
@@ -55,19 +58,22 @@ def example_of(module: ServedModule, address: str, *, needs_key: bool) -> Exampl
         if text and (len(text) <= _SHORT_TEXT or Interface.TENSORS not in described.interfaces):
             return Example(f"{curl} -H {shlex.quote(_JSON)} -d {shlex.quote(text)} {predict}")
     if Interface.TENSORS in described.interfaces:
-        return Example(_tensors(module, curl, shlex.quote(f"{address}/v2/models/{quote(module.name, safe='')}/infer")))
+        command = _tensors(module, curl, shlex.quote(f"{address}/v2/models/{quote(module.name, safe='')}/infer"))
+        return Example(command) if command else None
     return None
 
 
 def _tensors(module: ServedModule, curl: str, url: str) -> str:
-    """Return a request with tensors of zeros: small ones as numbers, the bytes of large ones behind them."""
+    """Return a request with tensors of zeros: small ones as numbers, the bytes of large ones behind them; "" if it would be too large."""
     inputs, large_bytes = [], 0
     for spec in module.description.inputs:
         if spec.name in module.description.optional:
             continue
         shape = _shape(spec)
-        count = int(np.prod(shape))
+        count = math.prod(shape)
         tensor: dict[str, Any] = {"name": spec.name, "datatype": DATATYPE_OF[spec.dtype], "shape": shape}
+        if spec.dtype == BYTES and count > _FEW_ELEMENTS:
+            return ""
         if spec.dtype == BYTES or (count <= _FEW_ELEMENTS and tensor["datatype"] not in ("FP16", "BF16")):
             tensor["data"] = ["some text" if spec.dtype == BYTES else False if spec.dtype == "bool" else 0] * count
         else:
@@ -79,6 +85,8 @@ def _tensors(module: ServedModule, curl: str, url: str) -> str:
     if module.plan.sequences:
         request["parameters"] = {"sequence_id": 1, "sequence_start": True, "sequence_end": True}
     text = json.dumps(request)
+    if large_bytes > _MOST_BYTES:
+        return ""
     if not large_bytes:
         return f"{curl} -H {shlex.quote(_JSON)} -d {shlex.quote(text)} {url}"
     length = shlex.quote(f"Inference-Header-Content-Length: {len(text.encode())}")

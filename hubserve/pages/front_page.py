@@ -18,10 +18,11 @@ from hubserve.protocols.browser_links import link_base, module_link
 from hubserve.types import TensorSpec
 
 _LONGEST_TEXT = 500
+_FEW_MODULES = 20
 
 
 class _Card(NamedTuple):
-    """One module as the page shows it: collected on the event loop, rendered in a thread."""
+    """One module as the page shows it."""
 
     name: str
     version: str
@@ -51,14 +52,20 @@ class FrontPage:
         self._texts = self.language.texts
         self._base = link_base(scope)
         self._needs_key = context.gate is not None
-        address = f"{scope['scheme']}://{header(scope, b'host') or 'localhost'}{self._base.rstrip('/')}"
+        self._address = f"{scope['scheme']}://{header(scope, b'host') or 'localhost'}{self._base.rstrip('/')}"
         self._links = [*_links(context, request)]
-        self._cards = [_card(context, module, address) for module in context.dataplane]
+        self._modules = [(module, context.dataplane.get(module.name) is module) for module in context.dataplane]
+
+    @property
+    def is_large(self) -> bool:
+        """True if rendering takes longer than the event loop has time for."""
+        return len(self._modules) > _FEW_MODULES
 
     def render(self) -> str:
-        """Return the page as HTML."""
+        """Return the page as HTML; may be called in a thread."""
         t = self._texts
-        count = len(self._cards)
+        cards = [self._render(self._card(*each)) for each in self._modules]
+        count = len(cards)
         counted = t["module" if count == 1 else "modules"].format(count=count)
         return _PAGE.format(
             tag=self.language.tag,
@@ -68,10 +75,17 @@ class FrontPage:
             links=" ".join(f'<a href="{html.escape(self._base + target)}">{t.get(name, name)}</a>' for name, target in self._links),
             languages=" ".join(self._language_link(each.code, each.tag, each.own_name) for each in LANGUAGES),
             counted=counted if count else t["empty"],
-            cards="\n".join(map(self._render, self._cards)) if count else self._empty(),
+            cards="\n".join(cards) if count else self._empty(),
             copy=t["copy"],
             copied=t["copied"],
         )
+
+    def _card(self, module: ServedModule, is_default: bool) -> _Card:
+        info, described = module.plan.info, module.description
+        state = "ready" if module.ready else "failed" if module.load_error else "unavailable" if module.is_loaded else "loading"
+        example = example_of(module, self._address, needs_key=self._needs_key) if module.is_loaded and is_default else None
+        summary, reason = (one_line(text)[:_LONGEST_TEXT] for text in (info.summary, module.not_ready_reason))
+        return _Card(info.name, info.version, info.kind, summary, state, reason, described, example, is_default)
 
     def _language_link(self, code: str, tag: str, own_name: str) -> str:
         current = ' aria-current="true"' if code == self.language.code else ""
@@ -139,15 +153,6 @@ class FrontPage:
 
     def _shape(self, spec: TensorSpec) -> str:
         return ", ".join(self._texts["any_length"] if length < 0 else str(length) for length in spec.shape)
-
-
-def _card(context: Context, module: ServedModule, address: str) -> _Card:
-    info, described = module.plan.info, module.description
-    state = "ready" if module.ready else "failed" if module.load_error else "unavailable" if module.is_loaded else "loading"
-    is_default = context.dataplane.get(info.name) is module
-    example = example_of(module, address, needs_key=context.gate is not None) if module.is_loaded and is_default else None
-    reason = one_line(module.not_ready_reason)[:_LONGEST_TEXT]
-    return _Card(info.name, info.version, info.kind, one_line(info.summary)[:_LONGEST_TEXT], state, reason, described, example, is_default)
 
 
 def _links(context: Context, request: Request) -> list[tuple[str, str]]:

@@ -35,11 +35,16 @@ def page(path: str, answer: Callable[[Request], Awaitable[Response]], *methods: 
 def routes_for_people(context: Context) -> list[Route]:
     """Return the routes of ``/``, ``/docs`` and the files that they load."""
     files = assets()
+    rendering = asyncio.Lock()  # threads are few, and others need them, too
 
     async def front(request: Request) -> Response:
         shown = FrontPage(context, request)
-        text = await asyncio.to_thread(shown.render)  # hundreds of modules take a while
-        headers = {"Content-Language": shown.language.tag, "Vary": "Accept-Language", "Cache-Control": "no-cache"}
+        if shown.is_large:
+            async with rendering:
+                text = await asyncio.to_thread(shown.render)
+        else:
+            text = shown.render()
+        headers = {"Content-Language": shown.language.tag, "Vary": "Accept-Language", "Cache-Control": "private, no-cache"}
         return HTMLResponse(text, headers=headers)
 
     async def docs(request: Request) -> Response:

@@ -7,12 +7,16 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 from hubserve.engines.machine_load import IdleSince, used
 from hubserve.engines.remeasure import MARGIN
 from hubserve.engines.selection_cache import Kept
 from hubserve.gateway.dataplane import DataPlane, ServedModule
+from hubserve.gateway.instances.frame_records import FrameRecords
+from hubserve.gateway.instances.instance_spec import InstanceSpec
+from hubserve.gateway.instances.module_output import ModuleOutput
 from hubserve.registry.remeasuring import choices_of, measurements, name_of, remeasure_command
 from hubserve.server.loading import note_loaded
 
@@ -83,7 +87,7 @@ class EngineWatch:
         name, spec, path = module.plan.info.name, module.plan.instances[0], str(kept.path)
         self._trials[path] = self._trials.get(path, 0) + 1
         log.info("the machine is idle: measuring the engines of '%s' again, because %s", name, (kept.verdict.measured or {})["again"])
-        result = await _result_of(remeasure_command(kept.path, MARGIN, True, spec.python or sys.executable), spec.full_environ())
+        result = await _result_of(remeasure_command(kept.path, MARGIN, True, spec.python or sys.executable), spec)
         if "error" in result:
             self._trials[path] = _MOST_TRIALS
             log.warning("the engines of '%s' could not be measured again: %s", name, result["error"])
@@ -115,19 +119,31 @@ class EngineWatch:
         note_loaded(module)
 
 
-async def _result_of(command: Any, environ: dict[str, str]) -> dict[str, Any]:
-    """Return the JSON output of a process, which ends together with this task."""
-    process = await asyncio.create_subprocess_exec(
-        *command, env=environ, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, start_new_session=True
-    )
+async def _result_of(command: Any, spec: InstanceSpec) -> dict[str, Any]:
+    """Return the JSON output of a process, which ends together with this task; its standard error is output of the module."""
+    output = ModuleOutput(replace(spec, number="engines"), FrameRecords())
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=spec.full_environ(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=output.writing_fd,
+            start_new_session=True,
+        )
+    except BaseException:
+        output.close()
+        raise
+    output.start()
     result: dict[str, Any] = {"error": "the measuring process ended without a result; see the server log"}
     try:
-        output, _ = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
-        result = json.loads(output)
+        answer, _ = await asyncio.wait_for(process.communicate(), _TIMEOUT_S)
+        result = json.loads(answer)
     except (ValueError, asyncio.TimeoutError):
         pass
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+        output.finish()
     return result

@@ -35,7 +35,7 @@ _SDK_LOGGERS = (
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.sdk._shared_internal",
 )
-_LONGEST_REASON = 300
+_LONGEST_REASON = 500
 #: how long the end of the server waits for the last spans
 _CLOSE_S = 3.0
 
@@ -57,9 +57,10 @@ class _Quiet(logging.Filter):
     def __exit__(self, *_: object) -> None:
         self._local.lines = None
 
-    def last(self) -> str:
-        """Return the last line that was kept back; "" for none."""
-        return self._local.lines[-1] if self._local.lines else ""
+    def reason(self) -> str:
+        """Return the first and the last line that were kept back: why it failed, and how it ended; "" for none."""
+        lines = self._local.lines
+        return "; ".join(dict.fromkeys(each.strip().rstrip(".") for each in (*lines[:1], *lines[-1:])))
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return False for a line that is kept back."""
@@ -94,7 +95,7 @@ class _CountingExporter(SpanExporter):
         self.taken += len(spans)
         with self._quiet as quiet:
             try:
-                result, reason = self._inner.export(spans), quiet.last()
+                result, reason = self._inner.export(spans), quiet.reason()
             except Exception as error:  # such as headers that the transport refuses
                 result, reason = SpanExportResult.FAILURE, f"{type(error).__name__}: {error}"
         if result is SpanExportResult.SUCCESS:

@@ -26,6 +26,8 @@ _FATAL = re.compile(
     rb"Fatal Python error: |terminate called |^[*]{3} .* [*]{3}:|^double free or corruption|^(free|malloc)\(\): |^Segmentation fault"
 )
 _MOST_PARTIAL = 64
+#: colours and movements of a terminal's cursor
+_TERMINAL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Mark(NamedTuple):
@@ -216,8 +218,9 @@ class _Partial:
         return data[start:]
 
     def shown(self) -> bytes:
-        """Return the text without trailing line breaks."""
-        return self._text.rstrip(b"\r\n")
+        """Return the text without colours and trailing line breaks."""
+        text = _TERMINAL.sub(b"", self._text) if b"\x1b" in self._text else self._text
+        return text.rstrip(b"\r\n")
 
 
 def _may_continue(data: bytes, start: int) -> bool:

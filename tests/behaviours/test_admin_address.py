@@ -15,6 +15,7 @@ from typing import Any
 import flask
 import grpc
 import numpy as np
+import psutil
 import pytest
 import requests
 import tritonclient.grpc
@@ -24,8 +25,10 @@ from tritonclient.utils import InferenceServerException
 from tritonclient.utils import shared_memory as memory
 
 import hubserve.flask
+from hubserve.errors import ConfigError
 from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS
 from hubserve.protocols.open_inference.http.admin_routes import ROUTES
+from hubserve.settings import parse_settings
 from tests.behaviours.certificates import Authority
 from tests.behaviours.grpc_clients import tensor
 from tests.conftest import Server, Start, hub, servers, toy
@@ -137,11 +140,11 @@ def test_the_admin_port_and_socket_answer_every_admin_path(apart: Apart, path: s
         assert (status, text) == (answer.status_code, answer.content)
 
 
-def call(channel: grpc.Channel, name: str) -> grpc.RpcError | None:
+def call(channel: grpc.Channel, name: str, metadata: Any = ()) -> Any:
     """Send an empty message to a method; return its error, if it is one."""
     method = channel.unary_unary(f"/inference.GRPCInferenceService/{name}", lambda data: data, lambda data: data)
     try:
-        method(b"", timeout=30)
+        method(b"", timeout=30, metadata=metadata)
     except grpc.RpcError as error:
         return error
     return None
@@ -172,7 +175,7 @@ def test_descriptions_show_the_admin_surface_only_where_it_is(apart: Apart) -> N
         assert (listed & of_admin) == (of_admin if has_admin else set())
         assert "statistics" in listed
         page = requests.get(url, timeout=30).text
-        assert ("/status" in page) is has_admin
+        assert ('href="status"' in page) is has_admin
         assert "/predict/shout" in page
     for port, has_admin in ((apart.grpc_port, False), (apart.admin_port, True)):
         with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
@@ -184,6 +187,64 @@ def test_descriptions_show_the_admin_surface_only_where_it_is(apart: Apart) -> N
             described = next(channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")(iter([asked]), timeout=30))
         assert b"ModelStreamInfer" in described
         assert (b"RepositoryModelLoad" in described) is has_admin
+
+
+def test_the_openapi_document_has_the_admin_surface_only_where_it_is(apart: Apart) -> None:
+    for url, has_admin in ((apart.server.url, False), (apart.admin_url, True)):
+        paths = requests.get(f"{url}/openapi.json", timeout=30).json()["paths"]
+        of_admin = {path for path in paths if re.search("repository|sharedmemory|trace|logging|/status$", path)}
+        assert bool(of_admin) is has_admin, of_admin
+        assert "/v2/models/double/infer" in paths
+
+
+def test_keys_count_at_the_admin_port_and_show_nothing_at_the_public_one(start: Start, home: Path, tmp_path: Path) -> None:
+    file, admin_port, grpc_port = tmp_path / "keys.json", free_port(), free_port()
+
+    def create(*options: str) -> dict[str, str]:
+        done = hub("access", "create", file, "--name", "client", *options, "--json", home=home)
+        return {"Authorization": f"Bearer {json.loads(done.stdout)['key']}"}
+
+    keys = [{}, create("--modules", "shout"), create("--admin")]
+    server = start({"shout": toy("shout")}, access_keys="keys.json", admin_port=admin_port, grpc_port=grpc_port)
+    for headers in keys:
+        for path, unknown in UNKNOWN.items():
+            asked = [requests.get(server.url + each, headers=headers, timeout=30) for each in (path, unknown)]
+            assert asked[0].status_code in (401, 404)
+            assert seen(asked[0], path) == seen(asked[1], unknown)
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            metadata = [(name.lower(), value) for name, value in headers.items()]
+            for name in ADMIN_CALLS:
+                errors = [call(channel, each, metadata) for each in (name, "Nothing")]
+                assert errors[0].code() == errors[1].code()
+                assert errors[0].details().replace(name, "Nothing") == errors[1].details()
+    url = f"http://127.0.0.1:{admin_port}/v2/logging"
+    assert [requests.get(url, headers=headers, timeout=30).status_code for headers in keys] == [401, 403, 200]
+
+
+def test_an_admin_port_for_other_machines_needs_admin_any(start: Start) -> None:
+    addresses = [each.address for own in psutil.net_if_addrs().values() for each in own if each.family == socket.AF_INET]
+    address = next((each for each in addresses if not each.startswith("127.")), None)
+    if address is None:
+        pytest.skip("this machine has no address but 127.0.0.1")
+    for admin, status in (("local", 403), ("any", 200)):
+        admin_port = free_port()
+        server = start({"shout": toy("shout")}, admin_port=admin_port, admin_host="0.0.0.0", admin=admin)
+        assert requests.get(f"http://{address}:{admin_port}/status", timeout=30).status_code == status
+        assert requests.get(f"http://127.0.0.1:{admin_port}/status", timeout=30).status_code == 200
+        assert ("clients of that address are refused" in server.log.read_text()) is (admin == "local")
+
+
+def test_the_doctor_warns_of_an_admin_surface_that_others_can_reach(tmp_path: Path, home: Path) -> None:
+    config = tmp_path / "config.json"
+
+    def warns(**settings: Any) -> bool:
+        config.write_text(json.dumps({"modules_info": {"shout": toy("shout")}, "port": free_port(), "admin": "any", **settings}))
+        return "can load and unload models" in hub("doctor", config, home=home).stdout
+
+    assert warns(host="0.0.0.0")
+    assert not warns(host="0.0.0.0", admin_port=free_port())
+    assert not warns(host="0.0.0.0", admin_socket="a.sock")
+    assert warns(host="127.0.0.1", admin_port=free_port(), admin_host="0.0.0.0")
 
 
 def test_models_are_loaded_at_the_admin_port_and_used_at_the_public_one(apart: Apart) -> None:
@@ -335,6 +396,12 @@ def test_flask_applications_have_no_admin_surface_if_it_has_its_own_address(home
                 assert answers[0].data.replace(path.encode(), b"") == answers[1].data.replace(unknown.encode(), b"")
     finally:
         blueprint.close()
+
+
+@pytest.mark.parametrize("key", ["port", "grpc_port", "metrics_port"])
+def test_the_port_of_the_admin_surface_is_its_own(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"'admin_port' and '{key}' are both 8001"):
+        parse_settings({"modules_info": {"shout": {}}, key: 8001, "admin_port": 8001}, "test")
 
 
 @pytest.mark.parametrize("setting", [{"admin_port": 0}, {"admin_socket": "a.sock"}])

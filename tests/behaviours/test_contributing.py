@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from openapi_spec_validator import OpenAPIV30SpecValidator, validate
 
 from tests.conftest import MODULES, ROOT, free_port, wait_for
+from tests.openapi_requests import example_requests
 
 _BLOCK = re.compile(r"^```python\n# (hubserve/\S+\.py)(?:: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -160,6 +162,19 @@ def test_the_protocol_answers(url: str, path: str, body: str, status: int, answe
     got = requests.post(f"{url}/toy/{path}", data=body, timeout=60)
     assert got.status_code == status, got.text
     assert got.json() == answer if answer else "error" in got.json()
+
+
+def test_the_protocol_and_the_kind_describe_themselves(url: str) -> None:
+    document = requests.get(f"{url}/openapi.json", timeout=60).json()
+    validate(document, cls=OpenAPIV30SpecValidator)
+    sent = {
+        each.path: each.send(url)
+        for each in example_requests(document)
+        if each.path in ("/toy/capitals", "/toy/shout", "/predict/capitals")
+    }
+    assert {path: answer.status_code for path, answer in sent.items()} == dict.fromkeys(sent, 200)
+    assert len(sent) == 3
+    assert sent["/toy/capitals"].json() == "Nairobi"
 
 
 def test_the_protocol_answers_limits_with_the_statuses_of_predict(url: str) -> None:

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.conftest import Server, toy, wait_for
+from tests.v2 import served_under
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +143,71 @@ def test_text_lines_name_all_of_it_and_the_level_counts(start):
     wait_for(lambda: "a shown one" in server.log.read_text())
     assert "ERROR [talkative@1.2.3 #0] [request id-1] a shown one\n  second line\n" in server.log.read_text()
     assert "not shown" not in server.log.read_text()
+
+
+COROUTINES = """
+import asyncio
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    async def execute(self, requests):
+        answers = []
+        for request in requests:
+            value = int(pb_utils.get_input_tensor_by_name(request, "IN").as_numpy()[0])
+            print(f"begins with {value}")
+            await asyncio.sleep(0.5)
+            pb_utils.Logger.log_warn(f"ends with {value}")
+            answers.append(pb_utils.InferenceResponse([pb_utils.Tensor("OUT", np.array([value], np.int32))]))
+        return answers
+"""
+CONFIG = """
+name: "coroutines" backend: "python" max_batch_size: 0
+input [ { name: "IN" data_type: TYPE_INT32 dims: [ 1 ] } ]
+output [ { name: "OUT" data_type: TYPE_INT32 dims: [ 1 ] } ]
+"""
+
+
+@pytest.mark.parametrize("sends_ids", [True, False])
+def test_coroutines_that_run_at_the_same_time_name_the_request_of_their_own(start, tmp_path, sends_ids):
+    (tmp_path / "coroutines" / "1").mkdir(parents=True)
+    (tmp_path / "coroutines" / "config.pbtxt").write_text(CONFIG)
+    (tmp_path / "coroutines" / "1" / "model.py").write_text(COROUTINES)
+    server = start({"coroutines": {"init_args": {"directory": str(tmp_path / "coroutines")}}}, log_format="json")
+
+    def infer(value: int) -> requests.Response:
+        body = {"inputs": [{"name": "IN", "datatype": "INT32", "shape": [1], "data": [value]}]}
+        headers = {"X-Request-Id": f"id-{value}"} if sends_ids else {}
+        return requests.post(f"{server.url}/v2/models/coroutines/infer", json=body, headers=headers, timeout=60)
+
+    with ThreadPoolExecutor(3) as threads:
+        assert [answer.status_code for answer in threads.map(infer, range(3))] == [200] * 3
+    begun, ended = said(server, "begins with", 3), said(server, "ends with", 3)
+    ids = {each["message"].split()[-1]: each["request_id"] for each in begun}
+    assert len(set(ids.values())) == 3
+    assert {each["message"].split()[-1]: each["request_id"] for each in ended} == ids
+    assert {each["level"] for each in ended} == {"warning"}
+    if sends_ids:
+        assert ids == {str(value): f"id-{value}" for value in range(3)}
+
+
+def test_what_is_written_for_a_batch_names_all_of_its_requests(start, tmp_path):
+    module = served_under("doubler", "printing", tmp_path, {"time.sleep(self.delay_s)": "os.write(1, b'native\\n'); print('sum', x.sum())"})
+    server = start({"printing": {**module, "workers": 1, "max_queue_delay_ms": 2000, "preferred_batch_sizes": [3]}}, log_format="json")
+
+    def infer(value: float, request_id: str) -> requests.Response:
+        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [value]}]}
+        headers = {"X-Request-Id": request_id} if request_id else {}
+        return requests.post(f"{server.url}/v2/models/printing/infer", json=body, headers=headers, timeout=60)
+
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(infer, (10.0, 20.0, 30.0), ("id-1", "id-2", "")))
+    assert [each.status_code for each in answers] == [200] * 3
+    assert [each.json()["outputs"][0]["data"] for each in answers] == [[20.0], [40.0], [60.0]]
+    (line,) = said(server, "sum 60.0")
+    named = line["request_id"].split(",")
+    assert len(named) == 3
+    assert {"id-1", "id-2"} < set(named), "the third has one that was made for this line"
+    native = [each for each in lines_of(server) if each["message"] == "native" and "request_id" in each]
+    assert set(native[-1]["request_id"].split(",")) >= {"id-1", "id-2"}

@@ -5,6 +5,7 @@ import html
 import json
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -258,6 +259,15 @@ def test_commands_name_the_server_as_its_client_does(server: Server) -> None:
     for host in ("localhost:1234", "127.0.0.1", "here"):
         found = {each for command in commands(front(server, Host=host)) for each in re.findall(r"http://[^ /]+", command)}
         assert found == {f"http://{host}"}
+
+
+@pytest.mark.parametrize("host", ["a'b", "$(id)", "a;id", "a b", "`id`", 'a"b'])
+def test_a_name_that_a_client_calls_the_server_by_runs_nothing_in_a_shell(start: Start, host: str) -> None:
+    server = start({"shout": toy("shout")}, allowed_hosts=["*"])
+    answer = requests.get(server.url + "/", headers={"Host": host}, timeout=30)
+    if answer.status_code != 400:  # such names are refused before any page is asked
+        (command,) = commands(answer.text)
+        assert shlex.split(command)[-1] == f"http://{host}/predict/shout"
 
 
 # --- with keys ---

@@ -80,6 +80,28 @@ def test_an_instance_runs_in_another_python_and_shares_memory_with_this_one(pyth
     assert not psutil.pid_exists(pid)
 
 
+def test_the_output_of_an_instance_in_another_python_has_the_ids_that_it_is_sent(python: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "hubserve")
+
+    async def scenario() -> None:
+        spec = InstanceSpec("talkative", "paddlehub", MODULES / "talkative", "talkative", python=python, version="1.2.3")
+        instance = InstanceProcess(spec, DataPlane([]).model_access)
+        await instance.start()
+        calls = [{"interface": "json", "arguments": index, "answer": "json"} for index in range(2)]
+        buffers = [b'{"how": "print", "text": "first"}', b'{"how": "log", "text": "second"}']
+        requests = [None, {"id": "mine-2", "trace": ""}]
+        answer: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        instance.infer({"op": "infer", "calls": calls, "requests": requests}, buffers, answer.set_result)  # type: ignore[arg-type]
+        await answer
+        await instance.stop()
+
+    asyncio.run(scenario())
+    found = {each.getMessage().splitlines()[0]: each for each in caplog.records}
+    assert (found["constructed"].module_name, found["constructed"].version) == ("talkative", "1.2.3")  # type: ignore[attr-defined]
+    assert (found["first"].levelname, found["first"].request_id) == ("INFO", "")  # type: ignore[attr-defined]
+    assert (found["second"].levelname, found["second"].request_id) == ("ERROR", "mine-2")  # type: ignore[attr-defined]
+
+
 #: a listener with configurable handshake timeout, number of instances and number of descriptors
 LISTEN = """
 import resource
@@ -383,6 +405,13 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     ("options", "says"),
     [
         (["--listen", "127.0.0.1:0"], "--listen needs --token-file"),
+        (["--listen", "127.0.0.1:0", "--tls-cert", "TOKEN", "--tls-key", "TOKEN"], "--listen needs --token-file, or --tls-cert"),
+        (
+            ["--listen", "127.0.0.1:0", "--token-file", "TOKEN", "--tls-cert", "TOKEN", "--tls-key", "TOKEN", "--tls-client-ca", "TOKEN"],
+            "--listen needs --token-file, or --tls-cert",
+        ),
+        (["--listen", "127.0.0.1:0", "--tls-cert", "OLD", "--tls-key", "OLD", "--tls-client-ca", "TOKEN"], "are not PEM files of a"),
+        (["--listen", "127.0.0.1:0", "--tls-cert", "TOKEN", "--tls-key", "TOKEN", "--tls-client-ca", "OLD"], "of authorities"),
         (["--listen", "nowhere", "--token-file", "TOKEN"], "'nowhere' is not an address"),
         (["--listen", "127.0.0.1:0", "--token-file", "OLD"], "tokens of older versions are not accepted"),
         (["--listen", "127.0.0.1:0", "--token-file", "BROKEN"], "cannot be used"),

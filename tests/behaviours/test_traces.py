@@ -2,8 +2,10 @@
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import requests
@@ -13,6 +15,7 @@ from tests.ports import free_port
 
 pytest.importorskip("opentelemetry.sdk")
 
+from tests.behaviours.certificates import Authority
 from tests.otlp import ERROR, SERVER, SOON, Collector, Trace, grpc_collector, http_collector, new_trace
 
 SHOUT = "POST /predict/shout"
@@ -242,6 +245,23 @@ def test_opentelemetrys_variables_turn_traces_on(start: Start, collector: Collec
     root = wait_for(lambda: next((each for each in collector.roots() if each.resource["service.name"] == "by-variable"), None))
     assert root.resource["deployment.environment.name"] == "test"
     assert any(each.get("x-key") == "from-the-environment" and each["content-encoding"] == "gzip" for each in collector.headers)
+
+
+def test_a_collector_with_tls_is_checked_by_the_authority_of_the_variables(start: Start, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "authority")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.write(tmp_path, "collector"))
+    with http_collector(context) as collector:
+        usual = {**SOON, "REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "", "OTEL_EXPORTER_OTLP_TIMEOUT": "2"}  # those would come first
+        server = start({"shout": toy("shout")}, environ=usual, trace_endpoint=collector.url)
+        server.results("shout", text="hi")
+        wait_for(lambda: fates(server)["failed"])
+        assert "certificate" in server.log.read_text().lower()
+        trusting = {**usual, "OTEL_EXPORTER_OTLP_CERTIFICATE": str(authority.file)}
+        server = start({"shout": toy("shout")}, environ=trusting, trace_endpoint=collector.url)
+        trace_id, headers = new_trace()
+        server.predict("shout", json={"text": "hi"}, headers=headers)
+        assert len(collector.trace(trace_id).spans) == len(spans_of_a_call(SHOUT, "shout"))
 
 
 def fates(server: Server) -> dict[str, float]:

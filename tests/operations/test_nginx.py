@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -149,6 +150,21 @@ def test_a_path_that_nginx_cuts_off_is_added_to_links_again(server: Server, fold
         assert requests.get(address(nginx, "/gradio/paged"), timeout=60).status_code == 200
 
 
+@pytest.mark.parametrize("cuts", [False, True])
+def test_pages_load_their_files_and_lead_on_below_the_sub_path(http: Nginx, server: Server, folder: Path, cuts: bool) -> None:
+    cut = HTTP.replace("proxy_pass http://hubserve;", "proxy_pass http://hubserve/;")
+    with running(cut, folder, "pages", server) if cuts else contextlib.nullcontext(http) as nginx:
+        led = requests.get(address(nginx, "/predict/shout"), headers={"Accept": "text/html"}, timeout=30)
+        assert led.url == address(nginx, "/docs#module/shout")
+        for page in (led, requests.get(address(nginx, "/"), timeout=30)):
+            loaded = [each for each in re.findall(r'(?:href|src)="([^"?#]*)', page.text) if each and not each.startswith("data:")]
+            assert len(loaded) > 3
+            for each in loaded:
+                found = requests.get(urljoin(page.url, each), timeout=30)
+                assert (found.status_code, each.startswith("/models/")) == (200, True), each
+        assert requests.get(address(nginx, "/openapi.json"), timeout=30).json()["servers"] == [{"url": "/models"}]
+
+
 def test_the_public_name_is_accepted_and_others_are_not(http: Nginx) -> None:
     for name, status in (("ml.example.com", 200), ("evil.example", 421)):
         assert requests.get(address(http, "/health/live"), headers={"Host": name}, timeout=30).status_code == status
@@ -208,7 +224,7 @@ def test_the_servers_pages_have_security_headers_and_work_under_the_sub_path(htt
     links = re.findall(r'(?:href|src)="([^"#]*)"', page.text)
     assert links
     for link in links:
-        if not re.match(r"https?:", link):
+        if not re.match(r"https?:|data:", link):
             linked = requests.get(requests.compat.urljoin(page.url, link), timeout=30)
             assert linked.status_code in (200, 403), f"{link}: {linked.status_code}"
             assert linked.url.startswith(address(http)), linked.url

@@ -3,6 +3,8 @@
 import ast
 from typing import Any
 
+from hubserve.protocols.openapi.texts import characters
+
 _LONGEST = 300
 _DEEPEST = 8
 _TYPES: dict[str, dict[str, Any]] = {
@@ -48,6 +50,8 @@ def _name(node: ast.expr) -> str:
 
 
 def _generic(name: str, inner: list[ast.expr], depth: int) -> dict[str, Any]:
+    if not inner:
+        return {}
     if name == "optional":
         return {**_schema(inner[0], depth + 1), **_NULL}
     if name == "union":
@@ -77,7 +81,5 @@ def _union(nodes: list[ast.expr], depth: int) -> dict[str, Any]:
 
 
 def _literal(nodes: list[ast.expr]) -> dict[str, Any]:
-    values = [each.value for each in nodes if isinstance(each, ast.Constant)]
-    if values and len(values) == len(nodes) and all(isinstance(each, str) for each in values):
-        return {"type": "string", "enum": list(dict.fromkeys(values))}
-    return {}
+    texts = [characters(each.value) for each in nodes if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return {"type": "string", "enum": list(dict.fromkeys(texts))} if len(texts) == len(nodes) else {}

@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import orjson
+
 from hubserve.errors import InvalidInput
 from hubserve.gateway.dataplane import ServedModule
 from hubserve.kinds.description import Argument, Description, Interface
@@ -110,9 +112,11 @@ def _fits(schema: dict[str, Any], value: Any) -> bool:
 
 def _parsed(text: str) -> Any:
     """Return the value of JSON text of an instance; None for none, and for what is not JSON."""
+    encoded = text.encode("utf-8", "replace")
     try:
-        return parse_json(text.encode("utf-8", "replace"), "it", _BOUNDS) if text else None
-    except InvalidInput:
+        parse_json(encoded, "it", _BOUNDS)  # within bounds; the following refuses what only Python takes for JSON, such as NaN
+        return orjson.loads(encoded)
+    except (InvalidInput, orjson.JSONDecodeError):
         return None
 
 

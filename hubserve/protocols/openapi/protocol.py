@@ -3,9 +3,10 @@
 import asyncio
 import gzip
 import hashlib
+import json
 import weakref
 from collections.abc import Hashable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 from starlette.types import Receive, Scope, Send
@@ -88,5 +89,12 @@ class OpenApiProtocol(Protocol):
     def _write(self, document: Document) -> _Answer:
         for describe in self.context.describers:
             describe(document)
-        body = orjson.dumps(document.to_json())
+        body = _encoded(document.to_json())
         return _Answer(body, gzip.compress(body, 6, mtime=0), f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # half a character in a name, from a configuration or a model's file
+        return json.dumps(document, ensure_ascii=False).encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""The reader of the document: which operations it may use, and so may learn of."""
+"""The readers of the document, and the operations that each may use and so learn of."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _ALL = frozenset(Need)
 
 @dataclass(frozen=True)
 class Reader:
-    """What one reader may do; equal readers see the same document.
+    """Permissions of one reader; equal readers see the same document.
 
     Attributes:
         has_key: whether the server has keys.

@@ -25,6 +25,7 @@ from tests.behaviours.access.conftest import Guarded
 from tests.behaviours.access.keys import add_key, bearer, remove_keys
 from tests.behaviours.flask.applications import application, running
 from tests.behaviours.grpc_clients import Answers
+from tests.behaviours.test_admin_address import over_socket
 from tests.conftest import Server, Start, free_port, servers, toy, wait_for
 
 
@@ -105,6 +106,15 @@ def test_only_the_list_of_a_key_is_shown(guarded: Guarded) -> None:
     assert config.status_code == 200
 
 
+def test_shared_caches_store_no_answer(guarded: Guarded) -> None:
+    headers = {"X-API-Key": guarded.keys["shout"]}
+    for path in ("/v2/models/shout", "/", "/openapi.json", "/v2/models/doubler"):
+        answer = requests.get(guarded.url + path, headers=headers, timeout=30)
+        assert "private" in answer.headers["Cache-Control"] or answer.headers["Cache-Control"] == "no-cache", path
+    assert requests.get(f"{guarded.url}/v2", timeout=30).headers["Cache-Control"] == "no-store"
+    assert "Cache-Control" not in requests.get(f"{guarded.url}/health/live", timeout=30).headers
+
+
 def test_the_admin_surface_needs_a_key_of_an_admin(guarded: Guarded) -> None:
     for name, status in (("everything", 200), ("admin", 200), ("shout", 403), ("infer", 403), ("metrics", 403)):
         headers = bearer(guarded.keys[name])
@@ -117,6 +127,21 @@ def test_the_admin_surface_needs_a_key_of_an_admin(guarded: Guarded) -> None:
     assert requests.post(f"{guarded.url}/predict/shout", json={"text": "a"}, headers=admin, timeout=30).status_code == 403
     forwarded = {**admin, "X-Forwarded-For": "10.0.0.1"}
     assert requests.get(f"{guarded.url}/status", headers=forwarded, timeout=30).status_code == 403, "'admin' counts, too"
+
+
+def test_an_admin_surface_apart_needs_a_key_of_an_admin_at_each_of_its_addresses(start: Start, tmp_path: Path) -> None:
+    file, port = tmp_path / "keys.json", free_port()
+    team, ops = add_key(file, "team", ("*",)), add_key(file, "ops", scopes=("admin",))
+    server = start({"shout": toy("shout")}, access_keys="keys.json", admin_port=port, admin_socket="admin.sock")
+
+    def statuses(path: str) -> list[tuple[int, int, int]]:
+        found = []
+        for key in ({}, bearer(team), bearer(ops)):
+            public, own = (requests.get(f"http://127.0.0.1:{each}{path}", headers=key, timeout=30) for each in (server.port, port))
+            found.append((public.status_code, own.status_code, over_socket(tmp_path / "admin.sock", "GET", path, **key)[0]))
+        return found
+
+    assert statuses("/status") == statuses("/v2/logging") == [(401, 401, 401), (404, 403, 403), (404, 200, 200)]
 
 
 def test_shared_memory_is_for_admins_whatever_a_key_may_infer(guarded: Guarded) -> None:
@@ -382,6 +407,39 @@ def test_clients_that_leave_hold_nothing(slow: Server, limited: dict[str, str]) 
         with contextlib.suppress(requests.Timeout):
             requests.post(f"{slow.url}/predict/faulty", json={"how": "sleep", "text": "1"}, headers=bearer(text), timeout=0.05)
     wait_for(lambda: over_predict(slow.url, text, "")[0] is False)
+
+
+def test_no_request_is_more_urgent_than_its_key(start: Start, tmp_path: Path) -> None:
+    keys = {
+        name: add_key(tmp_path / "keys.json", name, ("*",), priority=priority)
+        for name, priority in (("late", 10), ("usual", 0), ("early", -10))
+    }
+    port = free_port()
+    server = start({"faulty": {**toy("faulty", delay_s=0.4), "workers": 1}}, access_keys="keys.json", port=port, grpc_port=port)
+
+    def predict(name: str, asked: int) -> int:
+        headers = {**bearer(keys[name]), "X-Hub-Priority": str(asked)}
+        return int(requests.post(f"{server.url}/predict/faulty", json={}, headers=headers, timeout=60).json()["results"]["calls"])
+
+    def infer(module: Any, address: str, name: str, asked: int) -> int:
+        with module.InferenceServerClient(address) as client:
+            sent = tensors(module, "arguments", "BYTES", np.array(["{}"], dtype=np.object_))
+            answer = client.infer("faulty", sent, priority=asked, headers={"x-api-key": keys[name]})
+        return int(json.loads(answer.as_numpy("results").ravel()[0])["calls"])
+
+    def order(*asks: Any) -> list[int]:
+        """The place of each of several requests that come while another one is computed."""
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            first = pool.submit(predict, "usual", 0)
+            time.sleep(0.2)
+            waiting = [pool.submit(ask) for ask in asks]
+            return [each.result() - first.result() for each in waiting]
+
+    assert order(*(partial(predict, name, -100) for name in ("late", "usual", "early"))) == [3, 2, 1]
+    assert order(partial(predict, "late", 0), partial(predict, "usual", 0)) == [2, 1], "also if nothing is asked for"
+    for module in (tritonclient.http, tritonclient.grpc):
+        address = f"127.0.0.1:{port}"
+        assert order(partial(infer, module, address, "late", 1), partial(infer, module, address, "usual", 5)) == [2, 1]
 
 
 # --- rotation ---

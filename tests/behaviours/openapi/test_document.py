@@ -10,10 +10,13 @@ import requests
 from openapi_spec_validator import OpenAPIV30SpecValidator, validate
 
 from hubserve.flask import blueprint
+from hubserve.gateway.dataplane import DataPlane
+from hubserve.protocols import Context, create_protocols
+from hubserve.settings import ServerSettings
 from tests.behaviours.access.keys import add_key, bearer
 from tests.behaviours.flask.applications import application, running
-from tests.behaviours.openapi.conftest import document_of, write_hostile
-from tests.conftest import Server, Start, servers, toy, wait_for
+from tests.behaviours.openapi.conftest import BLS_PROGRAM, document_of, write_hostile
+from tests.conftest import Server, Start, free_port, servers, toy, wait_for
 from tests.openapi_requests import example_requests, resolve
 from tests.triton_models import write_scale
 
@@ -118,6 +121,12 @@ def test_a_sequence_begins_and_ends_in_the_example(document: dict[str, Any]) -> 
     (example,) = content["application/json"]["examples"].values()
     assert example["value"]["parameters"] == {"sequence_id": 1, "sequence_start": True, "sequence_end": True}
     assert "/predict/sums" not in document["paths"]
+
+
+def test_a_models_own_sample_is_its_example(document: dict[str, Any]) -> None:
+    content = document["paths"]["/v2/models/pb_bls/infer"]["post"]["requestBody"]["content"]
+    (example,) = content["application/json"]["examples"].values()
+    assert example["value"] == {"inputs": [{"name": "PLAN", "datatype": "BYTES", "shape": [1], "data": [BLS_PROGRAM]}]}
 
 
 # --- settings ---
@@ -266,3 +275,33 @@ def test_other_methods_are_refused_and_the_head_is_that_of_the_document(start: S
     assert (head.headers["ETag"], head.content) == (whole.headers["ETag"], b"")
     assert requests.get(url, headers={"Accept-Encoding": "identity"}, timeout=30).content == whole.content
     assert whole.headers["Content-Encoding"] == "gzip"
+
+
+# --- completeness ---
+
+
+def test_every_route_of_the_open_inference_protocol_is_described(document: dict[str, Any]) -> None:
+    context = Context(DataPlane([]), ServerSettings())
+    try:
+        routes = create_protocols(context)["v2"].router.table  # type: ignore[attr-defined]  # it is that protocol's
+    finally:
+        context.close()
+    paths = [(method.upper(), path) for path, operations in document["paths"].items() for method in operations]
+    missing = {
+        f"{each.method} {each.pattern}"
+        for each in routes
+        if not any(method == each.method and re.fullmatch("/v2/?" + each.pattern, path) for method, path in paths)
+    }
+    # what the server always refuses, or what does nothing: it has no memory of GPUs
+    assert missing == {
+        "POST cudasharedmemory/region/(?P<region>[^/]+)/register",
+        "POST cudasharedmemory(?:/region/(?P<region>[^/]+))?/unregister",
+    }
+
+
+def test_the_admin_surface_with_a_port_of_its_own_is_described_there(start: Start) -> None:
+    port = free_port()
+    server = start({"shout": toy("shout")}, admin_port=port)
+    admin = {"/status", "/v2/repository/index", "/v2/logging"}
+    assert not admin & document_of(server.url)["paths"].keys()
+    assert admin <= document_of(f"http://127.0.0.1:{port}")["paths"].keys()

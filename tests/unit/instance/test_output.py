@@ -65,6 +65,26 @@ def test_tracebacks_are_errors_and_warnings_are_warnings() -> None:
     assert [each.mark.level for each in lines if b"careful" in each.text] == [logging.WARNING]
 
 
+def test_the_level_of_records_is_kept_by_handlers_that_write_on_their_own() -> None:
+    code = """
+class Own(logging.Handler):
+    def emit(self, record):
+        def show(text):
+            print("own:", text)
+        show(self.format(record))
+logging.getLogger("own").addHandler(Own())
+logging.getLogger("own").critical("x")
+"""
+    (line,), _ = written(code)
+    assert (line.text, line.mark.level, line.mark.logger) == (b"own: x", logging.CRITICAL, "own")
+
+
+def test_the_traceback_that_ends_a_process_is_an_error() -> None:
+    lines, _ = written("raise ValueError('the end')")
+    assert lines[-1].text == b"ValueError: the end"
+    assert {each.mark.level for each in lines} == {logging.ERROR}
+
+
 def test_lines_name_the_frame_and_the_requests_for_which_their_thread_works() -> None:
     code = """
 print("before")

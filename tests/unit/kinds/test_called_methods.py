@@ -1,12 +1,17 @@
 """Test the messages about a method's arguments, and which failures are the client's."""
 
 import functools
+import inspect
+import json
 from typing import Any, Dict, List, Optional  # noqa: UP035 - as old modules write them
 
 import pytest
 
 from hubserve.errors import WrongArguments
+from hubserve.gateway.instances.frame_checks import check_answer
 from hubserve.kinds.called_methods import CalledMethod
+from hubserve.kinds.description import Argument, Description
+from hubserve.wire.frames import WireError
 
 
 def logged(method):
@@ -114,3 +119,60 @@ def test_right_arguments_reach_the_method():
     assert pictures({"unit": "mm"}, [1, 2]) == (2, "mm")
     assert pictures.types == {"unit": "str"}
     assert CalledMethod(max).usage == ""
+
+
+def test_the_description_of_the_server_gets_arguments_and_docstring():
+    def serve(images, texts: list[str] = ("a",), top: int | None = None, *, odd=object(), nan=float("nan"), long="x" * 3000, **rest):  # noqa: B008
+        """Do it.
+
+        At once.
+        """
+
+    called = CalledMethod(serve)
+    assert called.arguments == [
+        Argument("images"),
+        Argument("texts", "list[str]", False, '["a"]'),
+        Argument("top", "int | None", False, "null"),
+        Argument("odd", "", False),
+        Argument("nan", "", False),
+        Argument("long", "", False),
+    ]
+    assert called.takes_any
+    assert called.doc == "Do it.\n\nAt once."
+
+
+def test_what_the_gateway_would_refuse_is_cut():
+    def serve(**rest):
+        pass
+
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation="x" * 301)
+        for name in ("n" * 201, *map("a{}".format, range(300)))
+    ]
+    serve.__signature__ = inspect.Signature(parameters)
+    serve.__doc__ = "\ud800" * 9000
+    called = CalledMethod(serve)
+    assert len(called.arguments) == 256
+    assert {each.annotation for each in called.arguments} == {""}
+    assert called.doc == "?" * 8000
+    described = Description(interfaces=["json"], arguments=called.arguments, doc=called.doc, takes_any=True, example='{"a": 1}')
+    check_answer({"op": "load"}, {"op": "loaded", "description": described.to_json(), "times": []})
+    assert Description.from_json(json.loads(json.dumps(described.to_json()))).arguments == called.arguments
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("arguments", [["a", "", True]]),
+        ("arguments", [["a", "x" * 301, True, ""]]),
+        ("arguments", [["a", "", True, ""]] * 257),
+        ("doc", "x" * (17 << 10)),
+        ("example", "x" * (65 << 10)),
+        ("example", {}),
+        ("takes_any", 1),
+    ],
+)
+def test_a_description_beyond_the_bounds_ends_its_instance(field, value):
+    described = {**Description(interfaces=["json"]).to_json(), field: value}
+    with pytest.raises(WireError, match="malformed"):
+        check_answer({"op": "load"}, {"op": "loaded", "description": described, "times": []})

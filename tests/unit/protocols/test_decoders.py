@@ -12,6 +12,8 @@ import pytest
 from hubserve.errors import HubError, InvalidInput, TooLarge, Unavailable
 from hubserve.protocols import decoders as module
 from hubserve.protocols.decoders import Decoders
+from hubserve.telemetry.log_format import TextFormatter
+from hubserve.telemetry.request_record import CURRENT, RequestRecord
 from hubserve.wire.frames import Frame
 
 HERE = "tests.unit.protocols.test_decoders:"
@@ -57,6 +59,25 @@ def test_errors_are_raised_and_the_process_continues(decoders: Decoders, how: st
     with pytest.raises(error, match=words):
         call(decoders, "fail", how=how)
     assert call(decoders, "echo").header["pid"] == before
+
+
+def test_the_traceback_of_an_unexpected_error_is_logged_once_with_the_request(
+    decoders: Decoders, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record = RequestRecord(0.0)
+    record.accept_id("mine-1")
+
+    async def scenario() -> None:
+        CURRENT.set(record)
+        for how in ("known", "other"):
+            with pytest.raises(HubError):
+                await decoders.call(HERE + "fail", {"how": how}, (), lambda frame: frame)
+
+    caplog.handler.setFormatter(TextFormatter())
+    asyncio.run(scenario())
+    assert caplog.text.count("ZeroDivisionError: oh") == 1
+    assert "[request mine-1] the request could not be decoded: oh; the server's log has the details: Traceback" in caplog.text
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_only_buffers_may_be_large(decoders: Decoders) -> None:

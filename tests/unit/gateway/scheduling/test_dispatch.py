@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hubserve.errors import HubError
 from hubserve.gateway.deadlock_detection import Callee, Caller, Wait
 from hubserve.gateway.instances.raw_requests import RawRequest
 from hubserve.gateway.instances.side_channel import SideChannel
@@ -18,6 +19,7 @@ from hubserve.gateway.scheduling.batch_key import ONE_BY_ONE
 from hubserve.gateway.scheduling.batcher import Batcher, BatchSettings
 from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.queue_policy import DELAY, REJECT, QueuePolicies, QueuePolicy
+from hubserve.telemetry.request_record import RequestRecord
 from hubserve.types import InferResponse
 from hubserve.wire.model_access import ModelAccess
 
@@ -228,3 +230,31 @@ def test_an_instance_whose_model_still_calls_another_from_a_thread_is_given_the_
         await asyncio.wait_for(second.answer, 1.0)
 
     simulate(scenario)
+
+
+class Unreachable(SimulatedInstance):
+    """An instance to which nothing can be sent."""
+
+    def infer(self, header: dict[str, Any], _: Any, answered: Any) -> None:
+        raise ValueError("it cannot be sent")
+
+    def end(self, how: str) -> None:
+        self.is_dead = True
+
+
+def test_a_fault_of_the_server_is_logged_once_with_the_instance_and_the_requests(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(_: Clock) -> None:
+        latencies = LatencyStore(Path("nowhere"), "")
+        batcher = Batcher("m", BatchSettings(), latencies, schedule=asyncio.get_running_loop().call_soon)
+        batcher.add_instance(dispatcher_of(Unreachable(Machine(), lambda _: 0.2, single_call=True), batcher, latencies))
+        record = RequestRecord(0.0)
+        record.accept_id("mine-1")
+        work = new_request(record=record)
+        batcher.put(work)
+        with pytest.raises(HubError, match="the server failed; see the server log"):
+            await asyncio.wait_for(work.answer, 1.0)
+
+    simulate(scenario)
+    (line,) = caplog.records
+    assert line.exc_info is not None
+    assert (line.module_name, line.instance, line.request_id) == ("simulated", "0", "mine-1")  # type: ignore[attr-defined]
