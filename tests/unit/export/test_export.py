@@ -171,6 +171,7 @@ def test_keys_sockets_and_headers_of_traces_are_those_of_the_other_machine(confi
         assert SECRET not in everything
         assert "OTEL_EXPORTER_OTLP_HEADERS" in everything
         assert any("may hold a password" in each for each in plan.notes)
+        assert any("set metrics_port to scrape" in each for each in plan.notes)
     assert "RuntimeDirectory=hubserve\n" in unit_text(plan_for("systemd", config))
 
 
