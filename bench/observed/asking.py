@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 
 class Task(NamedTuple):
-    """What servers are asked.
+    """One kind of request, and a load of it.
 
     Attributes:
         title: for the table.
@@ -118,7 +118,7 @@ def _channel(running: Running) -> grpc.aio.Channel:
 
 
 def tasks(has_classifier: bool) -> list[Task]:
-    """Return what servers are asked.
+    """Return the kinds of requests.
 
     Args:
         has_classifier: whether they serve it.

@@ -272,5 +272,6 @@ class ModuleStatistics:
 
 def _mark(work: Any, begun_at: float, input_end: float, output_start: float, answered_at: float) -> None:
     """Record the times of a request's steps at its last instance."""
-    seconds = {"queued": work.queued_at, "begun": begun_at, "computing": input_end, "computed": output_start, "answered": answered_at}
-    work.marks.update((name, int(at * 1e9)) for name, at in seconds.items())
+    marks = work.marks
+    marks["queued"], marks["begun"], marks["computing"] = int(work.queued_at * 1e9), int(begun_at * 1e9), int(input_end * 1e9)
+    marks["computed"], marks["answered"] = int(output_start * 1e9), int(answered_at * 1e9)

@@ -100,7 +100,7 @@ _OF_GPU: tuple[tuple[str, str, str, Callable[[Any, Any], float]], ...] = (
     ("nv_gpu_power_limit", "Most power of the GPU in watts", _GAUGE, lambda nvml, gpu: nvml.nvmlDeviceGetEnforcedPowerLimit(gpu) / 1e3),
     (
         "nv_energy_consumption",
-        "Energy that the GPU took since the server started, in joules",
+        "Energy that the GPU took since the first scrape, in joules",
         _COUNTER,
         lambda nvml, gpu: nvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3,
     ),
@@ -109,14 +109,16 @@ _ENERGY = "nv_energy_consumption"
 
 
 class _Gpus:
-    """GPUs as NVIDIA's driver sees them, if there are any and its Python package is installed."""
+    """GPUs as NVIDIA's driver sees them, if there are any and its Python package is installed.
+
+    They are looked for at the first scrape, as the driver may take its time.
+    """
 
     def __init__(self) -> None:
         self._nvml: Any = None
+        self._has_looked = False
         self._gpus: dict[str, Any] = {}  # by their ids
-        self._energy: dict[str, float] = {}  # at the start
-        if _has_driver():
-            self._open()
+        self._energy: dict[str, float] = {}  # at that time
 
     def _open(self) -> None:
         try:
@@ -132,9 +134,11 @@ class _Gpus:
         self._energy = dict(self._values(_OF_GPU[-1][3]))
 
     def families(self) -> Iterator[Metric]:
-        if not self._gpus:
-            return
-        for name, text, kind, value in _OF_GPU:
+        if not self._has_looked:
+            self._has_looked = True
+            if _has_driver():
+                self._open()
+        for name, text, kind, value in _OF_GPU if self._gpus else ():
             family = Metric(name, text, kind)
             for uuid, found in self._values(value):
                 family.add_sample(name, {"gpu_uuid": uuid}, found - self._energy.get(uuid, 0.0) if name == _ENERGY else found)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import orjson
+
 from hubserve.telemetry.line_writer import LineWriter
 from hubserve.telemetry.log_format import escaped, utc_time
 from hubserve.telemetry.request_record import RequestRecord
@@ -51,8 +53,15 @@ def _stage(marks: dict[str, int], start: str, end: str) -> float | None:
 
 
 def json_line(record: RequestRecord, ended: float) -> bytes:
-    """Return the line of a request as a JSON object."""
-    return json.dumps(fields_of(record, ended)).encode() + b"\n"
+    """Return the line of a request as a JSON object, in ASCII, with the ``trace_id`` of one that is traced."""
+    fields = fields_of(record, ended)
+    if record.trace is not None:
+        fields["trace_id"] = record.trace.id
+    try:
+        line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # half of a character
+        line = b"\xff"
+    return line if line.isascii() else json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
 def text_line(record: RequestRecord, ended: float) -> bytes:

@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from datetime import datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from hubserve.telemetry.request_record import CURRENT
@@ -41,6 +42,13 @@ def request_id_of(record: logging.LogRecord) -> str:
         return named
     current = CURRENT.get()
     return current.identify() if current is not None else ""
+
+
+def _trace_id_of(record: logging.LogRecord) -> str:
+    """Return the id of the trace of the request that a log record concerns; "" for none."""
+    current = CURRENT.get()
+    own = current.trace.id if current is not None and current.trace is not None else ""
+    return getattr(record, "trace_id", own)
 
 
 def prefix_of(record: logging.LogRecord) -> str:
@@ -81,6 +89,8 @@ class JsonFormatter(logging.Formatter):
                 line[name] = value
         if request_id := request_id_of(record):
             line["request_id"] = request_id
+        if trace_id := _trace_id_of(record):
+            line["trace_id"] = trace_id
         if record.name != "hubserve":
             line["logger"] = record.name
         if record.exc_info:
@@ -94,4 +104,10 @@ def utc_time(seconds: float) -> str:
     Args:
         seconds: since 1970.
     """
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    whole = int(seconds)
+    return f"{_utc_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _utc_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")

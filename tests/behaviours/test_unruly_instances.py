@@ -136,8 +136,16 @@ def check_answers_again(server: Server, before: int) -> None:
 # --- in this process ---
 
 
+def metrics_frame(name: Any) -> bytes:
+    series = [{"labels": {}, "value": 1.0}]
+    families = [{"name": name, "description": "", "kind": "counter", "series": series}]
+    return b"".join(frames.encode({"op": "metrics", "families": families}))
+
+
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("written", [b"\xde\xad\xbe\xef" * 64, b"close"])
+@pytest.mark.parametrize(
+    "written", [b"\xde\xad\xbe\xef" * 64, b"close", metrics_frame("nv_inference_count"), metrics_frame("a b"), metrics_frame(None)]
+)
 def test_a_second_socket_that_is_broken_or_closed_ends_its_instance_and_answers_its_request(written: bytes) -> None:
     async def scenario() -> None:
         plane = DataPlane([plan_of(MODULES / "triton" / "pb_unruly")])

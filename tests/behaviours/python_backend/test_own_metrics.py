@@ -1,6 +1,8 @@
 """Metrics that models of Triton's Python backend publish themselves, at /metrics of a real server."""
 
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,6 +116,22 @@ def test_series_of_two_models_with_one_name_are_merged(models: Models) -> None:
     assert total(samples, "toy_sizes_count") == 2
     models.client.unload_model("pb_metrics")
     wait_for(lambda: total(models.samples, "toy_open") == 6)
+
+
+def test_instances_that_do_not_answer_leave_the_page_with_their_last_values(models: Models) -> None:
+    models.ask_both("abc", 20)
+    assert total(models.samples, "toy_done_total", what="abc") == 30
+    pids = models.server.instance_pids("pb_metrics")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):
+            assert total(models.samples, "toy_done_total", what="abc") == 30
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    models.ask("abc")
+    wait_for(lambda: total(models.samples, "toy_done_total", what="abc") == 31.5)
 
 
 def test_a_model_with_too_many_series_does_not_break_the_page(models: Models) -> None:
