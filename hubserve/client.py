@@ -26,6 +26,7 @@ from hubserve.module import encode_array
 from hubserve.types import DTYPES
 from hubserve.vision.headers import read_header
 from hubserve.wire.client_tls import ClientTls
+from hubserve.wire.joined_traces import own_trace
 
 __all__ = ["Client", "ServerError"]
 
@@ -180,6 +181,9 @@ class Client:
         return self._send(headers={"Content-Type": "application/json"}, data=body)
 
     def _send(self, **request: Any) -> Any:
+        trace = own_trace()
+        if trace:  # the server's spans are below that of this program
+            request["headers"] = {**request.get("headers", {}), "traceparent": trace}
         timeout = (min(_CONNECT_TIMEOUT_S, self.timeout_s), self.timeout_s)
         try:
             # A redirect would turn the POST into a GET and lose the body.

@@ -100,7 +100,9 @@ def _local_status(port: int) -> dict[str, Any] | None:
 
 
 def _get(address: str, tls: ssl.SSLContext | None, api_key: str) -> Any:
-    request = urllib.request.Request(address, headers={"X-API-Key": api_key} if api_key else {})  # noqa: S310 - always http or https
+    request = urllib.request.Request(address)  # noqa: S310 - always http or https
+    if api_key:
+        request.add_unredirected_header("X-API-Key", api_key)
     try:
         with urllib.request.urlopen(request, timeout=_ANSWER_TIMEOUT_S, context=tls) as answer:  # noqa: S310 - as above
             return json.load(answer)

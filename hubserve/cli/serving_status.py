@@ -62,7 +62,9 @@ def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
     tls = tls_of(args)
     url = f"{'https' if tls else 'http'}://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}/status"
     key = key_to_send(args.api_key)
-    request = urllib.request.Request(url, headers={"X-API-Key": key} if key else {})  # noqa: S310 - always http or https
+    request = urllib.request.Request(url)  # noqa: S310 - always http or https
+    if key:
+        request.add_unredirected_header("X-API-Key", key)
     # never by way of a proxy that the environment names
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=tls.context())] if tls else [])

@@ -11,6 +11,7 @@ from typing import Any
 from hubserve.config_file.legacy import modernise
 from hubserve.config_file.lenient_json import NotJson, parse_json
 from hubserve.doctor import engines, hardware, home_checks
+from hubserve.doctor.access import access_problems
 from hubserve.doctor.findings import ERROR, NOTE, WARNING, Check, Finding, by_level, from_error, run_checks
 from hubserve.doctor.module import examine_module
 from hubserve.doctor.stores import examine_store
@@ -265,9 +266,8 @@ def check_address(config: Config) -> Iterator[Finding]:
         yield config.finding(
             ERROR, about, f"the server cannot listen on {host}:{port}: {problem}{root}", "Set another port, or an address of this machine"
         )
-    if not is_loopback(host):
-        reason = f"on {host}, every client that can reach this machine can use the modules: there is no authentication"
-        yield config.finding(WARNING, "host", reason, "Use 127.0.0.1 behind a proxy that authenticates, or a firewall")
+    for found in access_problems(config.settings):
+        yield config.finding(*found)
     settings = config.settings
     admin_host = settings.admin_host if settings.has_own_admin else host
     is_open = settings.admin_port is not None or not settings.has_own_admin  # to other programs than this user's

@@ -209,6 +209,10 @@ def make_plan(config: Path, places: Places, host: str, options: Options, note: C
             f"the server reads {', '.join(found.remote_stores)} itself; give it credentials by environment variables, as shown below, or "
             "mount the files that have them"
         )
+    if settings.access_keys and settings.metrics and settings.metrics_port in (None, settings.port):
+        notes.append(
+            "/metrics needs a key with the scope metrics, which Prometheus is not given here; set metrics_port to scrape without one"
+        )
     if settings.trace_headers:
         notes.append(f"trace_headers are left out, because they may hold a password; set {_TRACE_HEADERS}=name=value,... there")
     if settings.metrics and settings.tls_client_ca:

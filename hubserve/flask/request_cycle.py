@@ -7,6 +7,7 @@ asks for it, at most one part ahead, and the body of a refused request is not re
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any, NamedTuple
@@ -151,6 +152,7 @@ class WsgiRequestCycle:
         if self._left_bytes != 0 or self._early is None:
             return None
         body, self._early = self._early, None
+        self._note_received()
         return body
 
     async def read_into(self, receiver: BodyReceiver) -> bool:
@@ -166,11 +168,17 @@ class WsgiRequestCycle:
             if part is None:
                 part = await self._order_part()
             if not part:
+                self._note_received()
                 return part is not None
             receiver.feed(part)
             if self._left_bytes == 0:
+                self._note_received()
                 return True
             part = None
+
+    def _note_received(self) -> None:
+        if self.record.trace is not None:
+            self.record.trace.received_at = time.monotonic()
 
     async def _order_part(self) -> bytes | None:
         ordered: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()

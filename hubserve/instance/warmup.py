@@ -40,7 +40,7 @@ def compute_samples(module: LoadedModule, samples: Sequence[Dict[str, Any]], fol
     for number, sample in enumerate(samples, 1):
         name = sample.get("name") or f"number {number}"
         try:
-            arrays = {each: _item(each, described, folder) for each, described in sample["inputs"].items()}
+            arrays = {each: item_of(each, described, folder) for each, described in sample["inputs"].items()}
             for _ in range(max(1, int(sample.get("count") or 1))):
                 _compute(module, arrays, max(1, int(sample.get("batch_size") or 1)))
         except HubError as error:
@@ -102,7 +102,7 @@ def _compute_requests(module: LoadedModule, inputs: Dict[str, np.ndarray], count
             raise answer.error
 
 
-def _item(name: str, described: Dict[str, Any], folder: Path) -> np.ndarray:
+def item_of(name: str, described: Dict[str, Any], folder: Path) -> np.ndarray:
     """Return one item, or the whole input of a module without a batch dimension."""
     dtype, shape, data = described["dtype"], [int(length) for length in described["shape"]], described["data"]
     if min(shape, default=1) < 0:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +19,8 @@ from hubserve.telemetry.request_record import note_error
 #: headers that hold a key, which applications of modules must not see
 KEY_HEADERS = (b"authorization", b"x-api-key")
 _REALM = b'realm="hubserve"'
+#: methods whose responses caches may store
+_CACHED_METHODS = ("GET", "HEAD")
 _UNAUTHENTICATED, _FORBIDDEN, _TOO_MANY = 401, 403, 429
 
 
@@ -44,6 +47,8 @@ class KeyGate:
             await _refuse(scope, send, error)
             return
         scope["extensions"]["hubserve"].record.access = grant
+        if grant.key is not None and scope["method"] in _CACHED_METHODS:
+            send = _private(send)
         try:
             await app(scope, receive, send)
         finally:
@@ -69,6 +74,19 @@ def _password(authorization: str) -> str:
         return ""
 
 
+def _private(send: Send) -> Send:
+    """Return a ``send`` that keeps caches that clients share, which may not know of ``X-API-Key``, from storing the response."""
+
+    async def send_private(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = [*message.get("headers", ())]
+            if not any(name.lower() == b"cache-control" for name, _ in headers):
+                message = {**message, "headers": [*headers, (b"cache-control", b"private")]}
+        await send(message)
+
+    return send_private
+
+
 async def _refuse(scope: Scope, send: Send, error: HubError) -> None:
     note_error(error)
     headers = []
@@ -84,6 +102,6 @@ async def _refuse(scope: Scope, send: Send, error: HubError) -> None:
         status = _FORBIDDEN
     # for clients of any protocol: PaddleHub's read "msg", those of the Open Inference Protocol "error"
     body = orjson.dumps({"status": str(status), "msg": error.message, "results": "", "error": error.message})
-    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
+    head = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"cache-control", b"no-store"), *headers]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})

@@ -17,12 +17,12 @@ from hubserve.types import BYTES, REST, TensorSpec
 
 #: tensors of up to this many elements are written out
 _FEW_ELEMENTS = 64
-#: an example of more bytes is none that one sends to try a module
+#: a request of more bytes is not one that people send to try a module
 _MOST_BYTES = 64 << 20
 #: JSON arguments of more characters are not shown where tensors can be sent instead
 _SHORT_TEXT = 500
 #: of a shell, in which the commands look for a key
-KEY_VARIABLE = "HUB_KEY"
+KEY_VARIABLE = "HUB_API_KEY"
 _JSON = "Content-Type: application/json"
 
 
@@ -44,7 +44,7 @@ def example_of(module: ServedModule, address: str, *, needs_key: bool) -> Exampl
     Args:
         module: loaded.
         address: of the server, such as ``http://127.0.0.1:8866``.
-        needs_key: whether the server asks for keys; the command takes one from the variable ``HUB_KEY`` of the shell.
+        needs_key: whether the server asks for keys; the command takes one from the variable ``HUB_API_KEY`` of the shell.
     """
     curl = f'curl -H "X-API-Key: ${KEY_VARIABLE}"' if needs_key else "curl"
     described = module.description

@@ -3,7 +3,7 @@
 import logging
 import os
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from hubserve import __version__
 from hubserve.errors import ConfigError
@@ -129,6 +129,7 @@ def _shown(endpoint: str) -> str:
 
 def _secrets(settings: ServerSettings) -> list[str]:
     """Return the texts that must not appear in the log."""
-    sent = [*settings.trace_headers.values(), *(pair.partition("=")[2].strip() for pair in _first(_HEADERS).split(","))]
+    given = [pair.partition("=")[2].strip() for pair in _first(_HEADERS).split(",")]
+    sent = [*settings.trace_headers.values(), *given, *map(unquote, given)]
     query = urlsplit(settings.trace_endpoint).query
     return [each for each in (*sent, *(word for value in sent for word in value.split()), query) if len(each) >= _SECRET_LENGTH]

@@ -43,9 +43,7 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
     _check_tls(settings, origin)
     _check_names(settings, origin)
     _check_proxies(settings, origin)
-    if settings.has_own_admin and settings.admin == "off":
-        key = "admin_socket" if settings.admin_socket else "admin_port"
-        raise ConfigError(f"{origin}: '{key}' is set, and admin is 'off', which closes the admin surface there, too; leave one of them out")
+    _check_admin(settings, origin)
     _check_traces(settings, origin)
     if settings.load_model and settings.model_control != "explicit":
         raise ConfigError(f"{origin}: load_model has a meaning only with model_control 'explicit', and that is '{settings.model_control}'")
@@ -53,6 +51,17 @@ def check_settings(settings: ServerSettings, origin: str) -> None:
         raise ConfigError(f"{origin}: model_control is '{settings.model_control}', and there is no model_store; name one")
     if not settings.modules_info and not settings.model_store:
         raise ConfigError(f"{origin}: 'modules_info' names no module; give at least one, as in {{\"clas_system\": {{}}}}")
+
+
+def _check_admin(settings: ServerSettings, origin: str) -> None:
+    if settings.has_own_admin and settings.admin == "off":
+        key = "admin_socket" if settings.admin_socket else "admin_port"
+        raise ConfigError(f"{origin}: '{key}' is set, and admin is 'off', which closes the admin surface there, too; leave one of them out")
+    for key in ("port", "grpc_port", "metrics_port"):
+        if settings.admin_port and settings.admin_port == getattr(settings, key):
+            raise ConfigError(
+                f"{origin}: 'admin_port' and '{key}' are both {settings.admin_port}; give the admin surface a port of its own"
+            )
 
 
 def _check_remote(module: ModuleSettings, about: str) -> None:

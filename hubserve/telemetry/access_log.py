@@ -53,8 +53,10 @@ def _stage(marks: dict[str, int], start: str, end: str) -> float | None:
 
 
 def json_line(record: RequestRecord, ended: float) -> bytes:
-    """Return the line of a request as a JSON object, in ASCII."""
+    """Return the line of a request as a JSON object, in ASCII, with the ``trace_id`` of one that is traced."""
     fields = fields_of(record, ended)
+    if record.trace is not None:
+        fields["trace_id"] = record.trace.id
     try:
         line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # half of a character

@@ -44,6 +44,13 @@ def request_id_of(record: logging.LogRecord) -> str:
     return current.identify() if current is not None else ""
 
 
+def _trace_id_of(record: logging.LogRecord) -> str:
+    """Return the id of the trace of the request that a log record concerns; "" for none."""
+    current = CURRENT.get()
+    own = current.trace.id if current is not None and current.trace is not None else ""
+    return getattr(record, "trace_id", own)
+
+
 def prefix_of(record: logging.LogRecord) -> str:
     """Return what a line of text begins with: the module, its version and instance, and the requests."""
     request_id = request_id_of(record)
@@ -82,6 +89,8 @@ class JsonFormatter(logging.Formatter):
                 line[name] = value
         if request_id := request_id_of(record):
             line["request_id"] = request_id
+        if trace_id := _trace_id_of(record):
+            line["trace_id"] = trace_id
         if record.name != "hubserve":
             line["logger"] = record.name
         if record.exc_info:

@@ -104,6 +104,11 @@ class RequestTrace:
         self.links: Sequence[TraceContext] = ()
         self.received_at = self.called_at = self.answered_at = self.responded_at = 0.0
 
+    @property
+    def id(self) -> str:
+        """Id of the trace, as collectors show it."""
+        return f"{self.context.trace_id:032x}"
+
     def note_response(self) -> None:
         """Note that a response is encoded; the first one counts."""
         self.responded_at = self.responded_at or time.monotonic()

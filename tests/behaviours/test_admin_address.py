@@ -25,8 +25,10 @@ from tritonclient.utils import InferenceServerException
 from tritonclient.utils import shared_memory as memory
 
 import hubserve.flask
+from hubserve.errors import ConfigError
 from hubserve.protocols.open_inference.grpc.unary import ADMIN_CALLS
 from hubserve.protocols.open_inference.http.admin_routes import ROUTES
+from hubserve.settings import parse_settings
 from tests.behaviours.certificates import Authority
 from tests.behaviours.grpc_clients import tensor
 from tests.conftest import Server, Start, hub, servers, toy
@@ -394,6 +396,12 @@ def test_flask_applications_have_no_admin_surface_if_it_has_its_own_address(home
                 assert answers[0].data.replace(path.encode(), b"") == answers[1].data.replace(unknown.encode(), b"")
     finally:
         blueprint.close()
+
+
+@pytest.mark.parametrize("key", ["port", "grpc_port", "metrics_port"])
+def test_the_port_of_the_admin_surface_is_its_own(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"'admin_port' and '{key}' are both 8001"):
+        parse_settings({"modules_info": {"shout": {}}, key: 8001, "admin_port": 8001}, "test")
 
 
 @pytest.mark.parametrize("setting", [{"admin_port": 0}, {"admin_socket": "a.sock"}])

@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from tests.conftest import Server, toy, wait_for
+from tests.v2 import served_under
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +190,24 @@ def test_coroutines_that_run_at_the_same_time_name_the_request_of_their_own(star
     assert {each["level"] for each in ended} == {"warning"}
     if sends_ids:
         assert ids == {str(value): f"id-{value}" for value in range(3)}
+
+
+def test_what_is_written_for_a_batch_names_all_of_its_requests(start, tmp_path):
+    module = served_under("doubler", "printing", tmp_path, {"time.sleep(self.delay_s)": "os.write(1, b'native\\n'); print('sum', x.sum())"})
+    server = start({"printing": {**module, "workers": 1, "max_queue_delay_ms": 2000, "preferred_batch_sizes": [3]}}, log_format="json")
+
+    def infer(value: float, request_id: str) -> requests.Response:
+        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [value]}]}
+        headers = {"X-Request-Id": request_id} if request_id else {}
+        return requests.post(f"{server.url}/v2/models/printing/infer", json=body, headers=headers, timeout=60)
+
+    with ThreadPoolExecutor(3) as threads:
+        answers = list(threads.map(infer, (10.0, 20.0, 30.0), ("id-1", "id-2", "")))
+    assert [each.status_code for each in answers] == [200] * 3
+    assert [each.json()["outputs"][0]["data"] for each in answers] == [[20.0], [40.0], [60.0]]
+    (line,) = said(server, "sum 60.0")
+    named = line["request_id"].split(",")
+    assert len(named) == 3
+    assert {"id-1", "id-2"} < set(named), "the third has one that was made for this line"
+    native = [each for each in lines_of(server) if each["message"] == "native" and "request_id" in each]
+    assert set(native[-1]["request_id"].split(",")) >= {"id-1", "id-2"}

@@ -293,11 +293,11 @@ def test_a_server_with_keys_shows_each_holder_its_modules_and_commands_that_send
     (command,) = commands(text)
     assert key not in text
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ, "HUB_KEY": key}, timeout=60
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ, "HUB_API_KEY": key}, timeout=60
     )
     assert json.loads(done.stdout)["status"] == "000"
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ, "HUB_KEY": "x"}, timeout=60
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ, "HUB_API_KEY": "x"}, timeout=60
     )
     assert json.loads(done.stdout)["status"] == "401"
 

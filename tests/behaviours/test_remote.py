@@ -405,6 +405,13 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     ("options", "says"),
     [
         (["--listen", "127.0.0.1:0"], "--listen needs --token-file"),
+        (["--listen", "127.0.0.1:0", "--tls-cert", "TOKEN", "--tls-key", "TOKEN"], "--listen needs --token-file, or --tls-cert"),
+        (
+            ["--listen", "127.0.0.1:0", "--token-file", "TOKEN", "--tls-cert", "TOKEN", "--tls-key", "TOKEN", "--tls-client-ca", "TOKEN"],
+            "--listen needs --token-file, or --tls-cert",
+        ),
+        (["--listen", "127.0.0.1:0", "--tls-cert", "OLD", "--tls-key", "OLD", "--tls-client-ca", "TOKEN"], "are not PEM files of a"),
+        (["--listen", "127.0.0.1:0", "--tls-cert", "TOKEN", "--tls-key", "TOKEN", "--tls-client-ca", "OLD"], "of authorities"),
         (["--listen", "nowhere", "--token-file", "TOKEN"], "'nowhere' is not an address"),
         (["--listen", "127.0.0.1:0", "--token-file", "OLD"], "tokens of older versions are not accepted"),
         (["--listen", "127.0.0.1:0", "--token-file", "BROKEN"], "cannot be used"),

@@ -339,6 +339,25 @@ def test_a_server_that_stops_sends_the_last_spans(start: Start, collector: Colle
     assert len(collector.of(trace_id)) == len(spans_of_a_call(SHOUT, "shout"))
 
 
+def test_json_lines_about_a_traced_request_have_its_trace_id(start: Start, collector: Collector) -> None:
+    endpoint = {"trace_endpoint": collector.url, "trace_ratio": 0}
+    server = start({"faulty": toy("faulty")}, environ=SOON, access_log="json", log_format="json", **endpoint)
+    trace_id, headers = new_trace()
+    server.predict("faulty", json={"how": "raise"}, headers=headers)
+    server.predict("faulty", json={"how": "raise"})
+
+    def lines() -> list[dict]:
+        found = [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+        return found if sum(each.get("path") == "/predict/faulty" for each in found) == 2 else []
+
+    concerned = [each for each in wait_for(lines) if "request_id" in each]
+    traced = [each for each in concerned if each.get("trace_id") == trace_id]
+    assert any("bytes_in" in each for each in traced)
+    assert any("Traceback" in each.get("message", "") for each in traced)
+    assert len({each["request_id"] for each in traced}) == 1
+    assert not [each for each in concerned if each not in traced and "trace_id" in each]
+
+
 def test_texts_of_clients_cannot_spoil_the_spans_of_others(traced: Server, collector: Collector) -> None:
     odd_id, odd = new_trace()
     with socket.create_connection(("127.0.0.1", traced.port)) as sock:

@@ -1,6 +1,7 @@
 """Traces over gRPC, in Flask, through calls between models, and inside instances."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 import requests
 
 import hubserve.flask
-from tests.conftest import MODULES, Server, Start, servers, toy, wait_for
+from hubserve.client import Client
+from tests.conftest import MODULES, ROOT, Server, Start, servers, toy, wait_for
 from tests.ports import free_port
 
 pytest.importorskip("opentelemetry.sdk")
@@ -366,8 +368,7 @@ def test_a_flask_application_makes_the_same_spans_below_its_own(home: Path, coll
         trace_id, headers = new_trace()
         answer = client.post("/predict/shout", json={"text": "hi"}, headers=headers)
         trace = collector.trace(trace_id)
-        stages = [each for each in spans_of_a_call("POST /predict/shout", "shout") if not each.endswith("receive")]
-        assert set(stages) <= set(trace.paths())
+        assert sorted(trace.paths()) == sorted(spans_of_a_call("POST /predict/shout", "shout"))
         assert answer.headers["traceparent"] == f"00-{trace_id}-{trace.one('POST /predict/shout').span_id}-01"
         with TracerProvider().get_tracer("application").start_as_current_span("view") as view:
             client.post("/predict/shout", json={"text": "hi"})
@@ -376,6 +377,17 @@ def test_a_flask_application_makes_the_same_spans_below_its_own(home: Path, coll
         assert root.parent_id == format(context.span_id, "016x")
     finally:
         mounted.close()
+
+
+def test_the_python_client_sends_the_span_of_its_program(traced: Server, collector: Collector) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    with Client(f"{traced.url}/predict/shout") as client:
+        with TracerProvider().get_tracer("program").start_as_current_span("work") as span:
+            assert client.call(text="hi") == "HI!"
+        assert client.call(text="hi") == "HI!"
+    context = span.get_span_context()
+    assert collector.trace(format(context.trace_id, "032x")).one("POST /predict/shout").parent_id == format(context.span_id, "016x")
 
 
 def test_pages_of_modules_get_the_trace(traced: Server, collector: Collector) -> None:
@@ -409,3 +421,14 @@ def test_tritons_trace_settings_trace_every_nth_request_of_a_model(
     found = [each for each in collector.roots()[before:] if not each.parent_id]
     assert sorted(each.name for each in found) == ["POST /v2/models/doubler/infer", INFER, INFER]
     client.update_trace_settings("doubler", {"trace_level": None, "trace_rate": None, "trace_count": None})
+
+
+def test_the_page_lists_every_attribute_and_span(traced: Server, collector: Collector) -> None:
+    for model, name in (("both", "in"), ("calling", "x")):
+        collector.trace(infer(traced, model, name)[0])
+    page = (ROOT / "docs" / "tracing.md").read_text("utf-8")
+    listed = set(re.findall(r"`([a-z_.]+)`", page))
+    assert {attribute for each in collector.spans for attribute in each.attributes} <= listed
+    inner = {each.name.partition(" ")[0] for each in collector.spans if each.kind != SERVER}
+    assert {"queue", "batch", "compute", "execute", "call"} <= inner
+    assert all(re.search(rf"(── |`){each}\b", page) for each in inner - {STREAM})

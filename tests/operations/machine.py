@@ -27,6 +27,12 @@ class Machine:
 
     def __init__(self, root: Path, log: Path) -> None:
         self.root, self._log = root, log
+        self._was_up = False
+        self.boot()
+
+    def boot(self) -> None:
+        """Start it, at first or after :meth:`stop`."""
+        root, log = self.root, self._log
         command = [program("systemd-nspawn"), f"--directory={root}", "--boot", "--register=no", "--private-network", "--console=pipe"]
         command += [
             f"--machine=test-{os.getpid()}-{time.monotonic_ns()}",
@@ -34,9 +40,9 @@ class Machine:
         ]
         with log.open("wb") as output:
             self._nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
-        self.leader = self._boot()
+        self._wait()
 
-    def _boot(self) -> int:
+    def _wait(self) -> None:
         children = Path(f"/proc/{self._nspawn.pid}/task/{self._nspawn.pid}/children")
         deadline = time.monotonic() + _BOOT_TIMEOUT_S
         while self._nspawn.poll() is None and time.monotonic() < deadline:
@@ -45,9 +51,11 @@ class Machine:
                 self.leader = int(found[0])
                 state = subprocess.run(self.command(["systemctl", "is-system-running"]), capture_output=True, text=True, check=False)
                 if state.stdout.strip() in ("running", "degraded"):
-                    return self.leader
+                    self._was_up = True
+                    return
             time.sleep(0.2)
         self.stop()
+        assert not self._was_up, f"it did not boot again:\n{self._log.read_text()[-2000:]}"
         pytest.skip(f"{MISSING} can boot a Debian here: systemd-nspawn says {self._log.read_text()[-300:]!r}")
 
     def command(self, words: list[str], *, online: bool = False) -> list[str]:

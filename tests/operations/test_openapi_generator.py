@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.behaviours.openapi.conftest import ODD, write_hostile
-from tests.conftest import Start, toy
+from tests.conftest import ROOT, Start, toy
 from tests.operations.programs import program
 from tests.triton_models import scale, write_scale
 
@@ -87,6 +88,18 @@ def test_a_client_in_python_calls_every_form_of_module(url: str, tmp_path: Path,
         "hostile": "exact",
         "odd": [[2.0, 4.0, 6.0, 8.0]],
     }
+
+
+def test_the_guides_client_prints_the_answer(url: str, tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "openapi.md").read_text("utf-8")
+    (snippet,) = [each for each in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "openapi_client" in each]
+    generate(url, "python", tmp_path / "client")
+    install = [sys.executable, "-m", "pip", "install", "-q", "--target", str(tmp_path / "needed"), str(tmp_path / "client")]
+    subprocess.run(install, check=True, timeout=300)
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "needed")}
+    command = [sys.executable, "-c", snippet.replace("http://localhost:8866", url)]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "HI!\n"), done.stderr
 
 
 @pytest.mark.parametrize("language", ["typescript-fetch", "go", "java", "rust"])

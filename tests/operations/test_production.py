@@ -331,4 +331,7 @@ def test_the_service_comes_back_with_the_machine_and_exposes_little(reader: Read
     assert machine.run("systemctl is-enabled hubserve nginx prometheus").split() == ["enabled"] * 3
     score = machine.run("systemd-analyze security --no-pager hubserve | tail -n 1")
     assert float(re.search(r"(\d\.\d)", score)[1]) < 3, score  # type: ignore[index]
-    assert os.listdir(machine.root / "srv/serving/release-1")
+    machine.stop()
+    machine.boot()
+    assert machine.run("systemctl is-active hubserve nginx prometheus").split() == ["active"] * 3
+    assert infer(machine, reader.keys["app"]) == (200, [2.0, 4.0, 6.0, 8.0])

@@ -19,6 +19,9 @@ DOTTED = re.compile(r"(?<![\w./-])(?:hubserve|tests)(?:\.\w+)+")
 FILE = re.compile(r"(?<![\w./-])((?:hubserve|hubmodules|tests|bench|tools)/[\w./-]*\w\.py)\b")
 #: begins like a module's name, and is a file or a key
 OTHER_NAMES = {"hubserve.json", "hubserve.files.json", "hubserve.lock", "hubserve.headers", "hubserve.cross_origin"}
+#: attributes of spans
+OTHER_NAMES |= {f"hubserve.{each}" for each in ("bytes", "cache_hit", "engine", "instance.address", "protocol", "request_id", "version")}
+OTHER_NAMES |= {"hubserve.batch.items", "hubserve.batch.requests"}
 #: what readers of CONTRIBUTING.md write themselves
 TO_BE_WRITTEN = ("engines.linear", "kinds.lookup", "protocols.toy", "registry.sources.link", "cli.where")
 

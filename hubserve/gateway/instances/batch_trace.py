@@ -21,10 +21,9 @@ class BatchTrace:
         instance: that computes it.
     """
 
-    __slots__ = ("_attempts", "_attributes", "_batch", "_context", "_first", "_given_at", "_members")
+    __slots__ = ("_attempts", "_attributes", "_context", "_first", "_given_at", "_members")
 
     def __init__(self, batch: Sequence[QueuedRequest], members: dict[int, CallTrace], instance: Instance) -> None:
-        self._batch = batch
         self._members = members
         self._given_at = now = time.monotonic()
         self._first = first = next(iter(members.values()))

@@ -27,6 +27,9 @@ _PAUSE_S = 2.0
 #: after the end of a process: bytes that are read at once, and how long those are read that other processes write to its pipe
 _LAST_BYTES = 4 << 20
 _LINGER_S = 10.0
+#: of a process that ends while its lines are left out: what is logged all the same, as it may say why the process ended
+_LAST_WORDS_BYTES = 16 << 10
+_LAST_LINES = 200
 
 
 class _Allowance:
@@ -73,6 +76,7 @@ class ModuleOutput:
         self._lines = OutputLines()
         self._allowance = _Allowance()
         self._left_out = 0
+        self._skipped = b""  # the end of what was left out
         self._pause_ends = 0.0
         self._window_ends = 0.0
         self._window_bytes = 0
@@ -128,6 +132,7 @@ class ModuleOutput:
         if self._left_out:
             if time.monotonic() < self._pause_ends:
                 self._left_out += self._lines.skip(data)
+                self._skipped = (self._skipped + data)[-_LAST_WORDS_BYTES:]
                 return
             self._report_left_out()
         lines = self._lines.feed(data)
@@ -141,42 +146,54 @@ class ModuleOutput:
 
     def _report_left_out(self) -> None:
         count, self._left_out = self._left_out, 0
+        self._skipped = b""
         if count:
             self._log.say(logging.WARNING, f"{count} lines of the module's output were left out here, because it writes too much")
 
     def _write(self, line: OutputLine) -> None:
-        records: Sequence[RequestRecord | None]
-        if line.mark.frame:
-            records = self._frames.of(line.mark.frame, line.mark.call)
-        elif line.is_marked:
-            records = ()
-        else:
-            records = self._records_of_unmarked()
+        records = self._frames.of(line.mark.frame, line.mark.call) if line.is_marked else self._records_of_unmarked(line)
         self.is_unmarked = self.is_unmarked or not line.is_marked
         self._log.write(line, records)
 
-    def _records_of_unmarked(self) -> Sequence[RequestRecord | None]:
-        """Return the requests that the first output of native code was written for; later frames are asked to mark it."""
+    def _records_of_unmarked(self, line: OutputLine) -> Sequence[RequestRecord | None]:
+        """Return the requests that some output of native code was written for; once there was some, frames are asked to mark it."""
         unanswered = self._unanswered()
-        return self._frames.latest(unanswered) if unanswered else ()
+        if not unanswered:
+            return ()
+        return self._frames.of(line.mark.frame, line.mark.call) or self._frames.latest(unanswered)
 
     # --- the end ---
 
     def finish(self) -> None:
         """Read the last output of a process that has ended; go on for a while with that of processes which it has left behind."""
         self._close_writing_end()
-        total = 0
-        while self._fd >= 0 and total < _LAST_BYTES:
-            count = self._read()
-            if not count:
-                break
-            total += count
-        self._flush()
+        self._write_last(self._read_last() if self._fd >= 0 else b"")
         if self._fd >= 0:
             self._timers.append(self._loop.call_later(_LINGER_S, self.close))
 
-    def _flush(self) -> None:
-        self._report_left_out()
+    def _read_last(self) -> bytes:
+        """Return what a process that has ended left in the pipe."""
+        data = b""
+        with contextlib.suppress(OSError):
+            while len(data) < _LAST_BYTES and (part := os.read(self._fd, _READ_BYTES)):
+                data += part
+        return data
+
+    def _write_last(self, data: bytes) -> None:
+        """Log the last output, of which the end is never left out, and lines that were not completed."""
+        if self._left_out:
+            last = (self._skipped + data)[-_LAST_WORDS_BYTES:]
+            last = last[last.find(b"\n") + 1 :]
+            self._left_out = max(0, self._left_out + data.count(b"\n") - last.count(b"\n"))
+            self._lines, data = OutputLines(), last
+            self._report_left_out()
+        lines = self._lines.feed(data)
+        for index, line in enumerate(lines):
+            if index < len(lines) - _LAST_LINES and not self._allowance.spend(len(line.text)):
+                self._left_out += 1
+            else:
+                self._report_left_out()
+                self._write(line)
         for line in self._lines.close():
             self._write(line)
 
@@ -191,4 +208,4 @@ class ModuleOutput:
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             self._loop.remove_reader(fd)
         os.close(fd)
-        self._flush()
+        self._write_last(b"")

@@ -55,6 +55,8 @@ def resolve(work: QueuedRequest, outcome: InferResponse | PackedResponse | HubEr
         return
     if isinstance(outcome, HubError):
         about = {**log_fields, "request_id": work.record.identify() if work.record is not None else ""}
+        if work.trace is not None:
+            about["trace_id"] = work.trace.trace.id
         if isinstance(outcome, InvalidInput):  # the client's fault, whatever the module's code raised for it
             log.info("a request was refused: %s", one_line(without_usage(outcome.message)), extra=about)
         elif outcome.detail:

@@ -30,12 +30,12 @@ class OutputLog:
 
         Args:
             line: of the instance.
-            records: of the requests that it was written for; used unless the line names the requests itself.
+            records: of the requests that it was written for; none for a frame that was answered long ago, whose ids the line has.
         """
         text = line.text.decode("utf-8", "backslashreplace")
         if line.left_out:
             text += f" ... ({line.left_out} more bytes)"
-        ids = shown_ids(line.mark.ids, max(0, len(records) - len(line.mark.ids))) if line.mark.ids else ids_of(records)
+        ids = ids_of(records) or shown_ids(line.mark.ids)
         self.say(line.mark.level, text, ids, line.mark.logger)
 
     def say(self, level: int, text: str, request_id: str = "", logger: str = "") -> None:

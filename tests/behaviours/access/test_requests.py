@@ -25,6 +25,7 @@ from tests.behaviours.access.conftest import Guarded
 from tests.behaviours.access.keys import add_key, bearer, remove_keys
 from tests.behaviours.flask.applications import application, running
 from tests.behaviours.grpc_clients import Answers
+from tests.behaviours.test_admin_address import over_socket
 from tests.conftest import Server, Start, free_port, servers, toy, wait_for
 
 
@@ -105,6 +106,15 @@ def test_only_the_list_of_a_key_is_shown(guarded: Guarded) -> None:
     assert config.status_code == 200
 
 
+def test_shared_caches_store_no_answer(guarded: Guarded) -> None:
+    headers = {"X-API-Key": guarded.keys["shout"]}
+    for path in ("/v2/models/shout", "/", "/openapi.json", "/v2/models/doubler"):
+        answer = requests.get(guarded.url + path, headers=headers, timeout=30)
+        assert "private" in answer.headers["Cache-Control"] or answer.headers["Cache-Control"] == "no-cache", path
+    assert requests.get(f"{guarded.url}/v2", timeout=30).headers["Cache-Control"] == "no-store"
+    assert "Cache-Control" not in requests.get(f"{guarded.url}/health/live", timeout=30).headers
+
+
 def test_the_admin_surface_needs_a_key_of_an_admin(guarded: Guarded) -> None:
     for name, status in (("everything", 200), ("admin", 200), ("shout", 403), ("infer", 403), ("metrics", 403)):
         headers = bearer(guarded.keys[name])
@@ -117,6 +127,21 @@ def test_the_admin_surface_needs_a_key_of_an_admin(guarded: Guarded) -> None:
     assert requests.post(f"{guarded.url}/predict/shout", json={"text": "a"}, headers=admin, timeout=30).status_code == 403
     forwarded = {**admin, "X-Forwarded-For": "10.0.0.1"}
     assert requests.get(f"{guarded.url}/status", headers=forwarded, timeout=30).status_code == 403, "'admin' counts, too"
+
+
+def test_an_admin_surface_apart_needs_a_key_of_an_admin_at_each_of_its_addresses(start: Start, tmp_path: Path) -> None:
+    file, port = tmp_path / "keys.json", free_port()
+    team, ops = add_key(file, "team", ("*",)), add_key(file, "ops", scopes=("admin",))
+    server = start({"shout": toy("shout")}, access_keys="keys.json", admin_port=port, admin_socket="admin.sock")
+
+    def statuses(path: str) -> list[tuple[int, int, int]]:
+        found = []
+        for key in ({}, bearer(team), bearer(ops)):
+            public, own = (requests.get(f"http://127.0.0.1:{each}{path}", headers=key, timeout=30) for each in (server.port, port))
+            found.append((public.status_code, own.status_code, over_socket(tmp_path / "admin.sock", "GET", path, **key)[0]))
+        return found
+
+    assert statuses("/status") == statuses("/v2/logging") == [(401, 401, 401), (404, 403, 403), (404, 200, 200)]
 
 
 def test_shared_memory_is_for_admins_whatever_a_key_may_infer(guarded: Guarded) -> None:

@@ -1,13 +1,16 @@
 """A server with a module of every kind, and its description."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from onnx import TensorProto
 
+from hubserve.types import pack_bytes
 from tests import value_models
 from tests.behaviours.test_ensembles import ensemble, step
 from tests.behaviours.test_triton_scheduling import write_accumulator
@@ -31,6 +34,14 @@ class Doubles(tiinfer.Model):
     def predict(self, request):
         return {"doubled": request["n"] * 2}
 '''
+#: text that the model computes: zeros, and texts that are made up, are none
+BLS_PROGRAM = '{"ready": ["pb_sum"]}'
+WARM_UP = """
+model_warmup [ {
+  name: "asks" batch_size: 1
+  inputs { key: "PLAN" value: { data_type: TYPE_STRING dims: [1] input_data_file: "program" } }
+} ]
+"""
 HOSTILE = r'''
 from typing import List, Literal, Optional, Union
 
@@ -78,6 +89,12 @@ def everything(model_dir: Path, ocr_dir: Path, shared_home: Path, tmp_path_facto
     write_scale(store, "thrice", None, factor=3.0)
     ensemble(store, "both", step("thrice", "in", "l"), step("thrice", "l", "r"), outputs=("l", "r"))
     write_accumulator(store, "sums", "direct {}")
+    bls = store / "pb_bls"
+    shutil.copytree(MODULES / "triton" / "pb_bls", bls)
+    (bls / "warmup").mkdir()
+    (bls / "warmup" / "program").write_bytes(pack_bytes(np.array([BLS_PROGRAM], object)))
+    with (bls / "config.pbtxt").open("a") as config:
+        config.write(WARM_UP)
     for name in ("pb_sum", "pb_repeat", "pb_async"):
         (store / name).symlink_to(MODULES / "triton" / name)
     modules = {name: toy(name) for name in ("shout", "doubler", "faulty", "collage", "moody", "sizes", "tensors")}

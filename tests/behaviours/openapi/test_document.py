@@ -15,7 +15,7 @@ from hubserve.protocols import Context, create_protocols
 from hubserve.settings import ServerSettings
 from tests.behaviours.access.keys import add_key, bearer
 from tests.behaviours.flask.applications import application, running
-from tests.behaviours.openapi.conftest import document_of, write_hostile
+from tests.behaviours.openapi.conftest import BLS_PROGRAM, document_of, write_hostile
 from tests.conftest import Server, Start, free_port, servers, toy, wait_for
 from tests.openapi_requests import example_requests, resolve
 from tests.triton_models import write_scale
@@ -121,6 +121,12 @@ def test_a_sequence_begins_and_ends_in_the_example(document: dict[str, Any]) -> 
     (example,) = content["application/json"]["examples"].values()
     assert example["value"]["parameters"] == {"sequence_id": 1, "sequence_start": True, "sequence_end": True}
     assert "/predict/sums" not in document["paths"]
+
+
+def test_a_models_own_sample_is_its_example(document: dict[str, Any]) -> None:
+    content = document["paths"]["/v2/models/pb_bls/infer"]["post"]["requestBody"]["content"]
+    (example,) = content["application/json"]["examples"].values()
+    assert example["value"] == {"inputs": [{"name": "PLAN", "datatype": "BYTES", "shape": [1], "data": [BLS_PROGRAM]}]}
 
 
 # --- settings ---

@@ -128,7 +128,23 @@ def test_a_port_that_is_used_and_a_host_that_is_not_ours_are_errors(examine: Exa
     assert "Address already in use" in used.reason
     wrong, open_to_all = examine(host="192.0.2.1")
     assert (wrong.level, wrong.about, "Cannot assign requested address" in wrong.reason) == ("error", "host", True)
-    assert (open_to_all.level, open_to_all.about, "no authentication" in open_to_all.reason) == ("warning", "host", True)
+    assert (open_to_all.level, open_to_all.about, "neither a key nor a certificate" in open_to_all.reason) == ("warning", "host", True)
+
+
+def test_files_of_keys_are_checked_and_sent_keys_should_be_encrypted(examine: Examine, tmp_path: Path) -> None:
+    (missing,) = examine(access_keys="keys.json")
+    assert (missing.level, missing.about, "hub access create" in missing.reason) == ("error", "access_keys", True)
+    file = tmp_path / "keys.json"
+    file.write_text('{"keys": []}')
+    (empty,) = examine(access_keys="keys.json")
+    assert "has no key" in empty.reason
+    key = {"id": "abcd", "name": "n", "sha256": "0" * 64, "scopes": ["infer"], "modules": ["*"]}
+    file.write_text(json.dumps({"keys": [key]}))
+    assert examine(access_keys="keys.json") == []
+    assert [each.about for each in examine(access_keys="keys.json", host="192.0.2.1")] == ["host", "access_keys"]
+    file.chmod(0o666)
+    (changeable,) = examine(access_keys="keys.json")
+    assert changeable.fix == f"chmod 600 '{file}'"
 
 
 @pytest.mark.skipif(gpu_count() > 0, reason="this machine has a GPU")

@@ -119,6 +119,35 @@ def test_a_port_that_nobody_could_know_is_refused(config: Path) -> None:
         plan_for("docker", config)
 
 
+def test_certificates_for_listeners_are_secrets_and_the_port_of_the_admin_surface_is_not_published(config: Path, tmp_path: Path) -> None:
+    document = json.loads(config.read_text())
+    document["modules_info"]["doubler"] |= {
+        "addresses": ["worker:9000"],
+        "remote_cert": "a.pem",
+        "remote_key": "a.key",
+        "remote_ca": "ca.pem",
+    }
+    document |= {"admin_port": 8005, "metrics_port": 8006}
+    for name in ("a.pem", "a.key", "ca.pem"):
+        (tmp_path / name).write_text(SECRET)
+    config.write_text(json.dumps(document))
+    for name in TARGETS:
+        plan = plan_for(name, config)
+        written = get_target(name).render(plan)
+        module = plan.config()["modules_info"]["doubler"]
+        assert module["remote_key"] == f"{plan.places.secrets}/doubler-remote-key.key"
+        assert module["remote_ca"] == f"{plan.places.secrets}/doubler-remote-ca.pem"
+        assert SECRET not in "\n".join(written.texts.values())
+        everything = "\n".join(text for path, text in written.texts.items() if not path.endswith("config.json"))
+        assert "8006" in everything or name == "systemd"
+        if name != "kubernetes":  # there it is a port of the container, which its service does not have
+            assert "8005" not in everything
+    texts = get_target("kubernetes").render(plan_for("kubernetes", config)).texts
+    found = [each for path, text in texts.items() if path.endswith(".yaml") for each in yaml.safe_load_all(text)]
+    kinds = {each["kind"]: each for each in found if isinstance(each, dict) and "kind" in each}
+    assert [each["port"] for each in kinds["Service"]["spec"]["ports"]] == [8001, 8002, 8006]
+
+
 def test_a_unit_may_bind_low_ports_only_where_it_has_one(config: Path) -> None:
     assert "AmbientCapabilities=\n" in unit_text(plan_for("systemd", config))
     config.write_text(json.dumps({**json.loads(config.read_text()), "port": 443}))
@@ -142,6 +171,7 @@ def test_keys_sockets_and_headers_of_traces_are_those_of_the_other_machine(confi
         assert SECRET not in everything
         assert "OTEL_EXPORTER_OTLP_HEADERS" in everything
         assert any("may hold a password" in each for each in plan.notes)
+        assert any("set metrics_port to scrape" in each for each in plan.notes)
     assert "RuntimeDirectory=hubserve\n" in unit_text(plan_for("systemd", config))
 
 

@@ -109,6 +109,12 @@ def test_an_address_is_one_of_ipv4_or_a_network_of_ipv6(one: str, other: str, is
     assert table.add(Client(), Transport(other)) is not is_same
 
 
+@pytest.mark.parametrize("address", ["10.0.0.1", "2001:db8:1:2:3::1", ""])
+def test_the_limit_of_one_address_is_not_for_proxies(address: str) -> None:
+    table = Connections(10, 1, has_many_clients=lambda each: each == address)
+    opened(table, address, 0.0, 0.0, 0.0)
+
+
 def test_closed_connections_no_longer_count() -> None:
     table = Connections(1, 1)
     (client,) = opened(table, "10.0.0.1", 0.0)

@@ -53,4 +53,4 @@ def test_there_is_none_for_what_would_be_huge(spec: TensorSpec) -> None:
 
 
 def test_a_key_comes_from_the_shell() -> None:
-    assert command_for(TensorSpec("x", "int32", (1,)), needs_key=True).startswith('curl -H "X-API-Key: $HUB_KEY" -H ')
+    assert command_for(TensorSpec("x", "int32", (1,)), needs_key=True).startswith('curl -H "X-API-Key: $HUB_API_KEY" -H ')

@@ -9,6 +9,7 @@ from hubserve.protocols.open_inference.core.datatypes import DATATYPE_OF, DTYPE_
 from hubserve.protocols.open_inference.core.signatures import ARGUMENTS, PICTURES, Signature
 from hubserve.protocols.open_inference.http.operation_parts import NAME, PARAMETERS, a_list, an_object, errors, segment
 from hubserve.protocols.open_inference.http.server_operations import statistics_schema
+from hubserve.protocols.open_inference.http.warm_up_examples import warm_up_inputs
 from hubserve.protocols.openapi.arguments import as_text, request_of
 from hubserve.protocols.openapi.document import EVENTS, JSON, DescribedModule, Document, answer, operation, with_examples
 from hubserve.protocols.openapi.examples import PICTURE, nested, shape_of_one, zeros
@@ -136,6 +137,10 @@ class _Model:
         if self._signature.takes_pictures:
             spec = next(iter(self._signature.inputs.values()))
             examples["picture"] = ("a small picture", self._texts(spec, PICTURE))
+        sample = warm_up_inputs(self._signature)
+        if sample is not None:
+            examples["sample"] = ("the model's warm-up sample", {"inputs": sample, **self._sequence()})
+            return examples
         inputs = []
         for spec, shape in self._example_shapes():
             data = zeros(spec.dtype, shape)

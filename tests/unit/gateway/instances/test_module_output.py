@@ -55,6 +55,38 @@ def test_every_line_is_logged_or_counted(messages: Callable[[], list[str]], monk
     assert len(messages()) - len(reports) + missing == count
 
 
+@pytest.mark.parametrize("ends_by", ["os._exit(1)", "__import__('faulthandler')._sigsegv()"])
+def test_the_last_words_of_a_process_that_wrote_too_much_are_logged(messages: Callable[[], list[str]], ends_by: str) -> None:
+    code = f"""
+import faulthandler, os, sys
+from hubserve.instance.output import mark_output
+faulthandler.enable()
+if {ends_by!r}.startswith("os"):
+    mark_output()
+for number in range(20000):
+    print("line", number)
+print("the last words", flush=True)
+{ends_by}
+"""
+
+    async def scenario() -> None:
+        output = ModuleOutput(SPEC, FrameRecords())
+        child = started(output, code)
+        output.start()
+        await ended(child)
+        output.finish()
+        output.close()
+
+    asyncio.run(scenario())
+    said = messages()
+    reports = [each for each in said if "lines of the module's output were left out" in each]
+    assert reports
+    assert said.count("the last words") == 1
+    assert said.index("the last words") > said.index(reports[-1])
+    assert ("Fatal Python error: Segmentation fault" in said) == ("sigsegv" in ends_by)
+    assert all(each in reports or each.startswith("line ") for each in said[: said.index("the last words")]), "no broken mark is shown"
+
+
 def test_a_process_left_behind_holds_up_nothing_and_is_still_read(messages: Callable[[], list[str]]) -> None:
     async def scenario() -> None:
         output = ModuleOutput(SPEC, FrameRecords())
