@@ -15,7 +15,7 @@ TRACED = 0.01
 
 
 class Protection:
-    """How the clients of a stress program reach the server: encrypted and with a key, or plainly.
+    """Connections of the clients of a stress program to the server: encrypted and with a key, or plain ones.
 
     Attributes:
         tls: for connections; None if they are not encrypted.
