@@ -85,10 +85,11 @@ def _infer(module: str, array: np.ndarray) -> Callable[[Running, int, float], Se
 async def _call(running: Running, message: bytes, in_flight: int, seconds: float) -> Seen:
     metadata = [("authorization", f"Bearer {running.key}")] if running.key else []
     latencies: list[float] = []
-    start = time.monotonic() + WARM_UP_S
-    end = start + seconds
     async with _channel(running) as channel:
         call = channel.unary_unary(_CALL)
+        await call(message, metadata=metadata, timeout=_TIMEOUT_S)  # opens the connection
+        start = time.monotonic() + WARM_UP_S
+        end = start + seconds
 
         async def ask() -> None:
             while (sent := time.monotonic()) < end:

@@ -4,37 +4,22 @@ A module's code can write to its instance's sockets, on purpose or by a wrong de
 the instance; nothing of it reaches a client or another module.
 """
 
-from itertools import pairwise
-from math import inf, prod
-from typing import Annotated, Any, Literal
+from math import prod
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from hubserve.gateway.instances.metrics_checks import Metrics, check_families
 from hubserve.kinds.description import Interface
 from hubserve.types import BFLOAT16, BYTES, DTYPES, parse_dtype
 from hubserve.wire.arena import REQUESTS_BYTES, RESPONSE_BUFFER_BYTES
 from hubserve.wire.frames import WireError
-from hubserve.wire.model_metrics import (
-    LABEL,
-    MAX_BUCKETS,
-    MAX_DESCRIPTION_CHARACTERS,
-    MAX_FAMILIES,
-    MAX_LABEL_CHARACTERS,
-    MAX_LABELS,
-    MAX_SERIES,
-    NAME,
-    is_label,
-    is_name,
-    is_plain,
-)
 
 Count = Annotated[int, Meta(ge=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 #: a larger number cannot come from a clock
 Seconds = Annotated[float, Meta(ge=0, lt=1e9)]
-_LabelName = Annotated[str, Meta(pattern=LABEL)]
-_LabelValue = Annotated[str, Meta(max_length=MAX_LABEL_CHARACTERS)]
 Parameters = dict[str, bool | int | float | str]
 
 _ITEM_BYTES = {**{name: parse_dtype(name).itemsize for name in DTYPES}, BFLOAT16: 2}
@@ -150,25 +135,6 @@ class _Call(Struct):
     trace: str = ""
 
 
-class _Series(Struct):
-    labels: Annotated[dict[_LabelName, _LabelValue], Meta(max_length=MAX_LABELS)]
-    value: float
-    was_set: bool = False
-    buckets: Annotated[list[float], Meta(max_length=MAX_BUCKETS)] = []
-    counts: list[Count] = []
-
-
-class _Family(Struct):
-    name: Annotated[str, Meta(pattern=NAME)]
-    description: Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARACTERS)]
-    kind: Literal["counter", "gauge", "histogram"]
-    series: Annotated[list[_Series], Meta(max_length=MAX_SERIES)]
-
-
-class _Metrics(Struct):
-    families: Annotated[list[_Family], Meta(max_length=MAX_FAMILIES)]
-
-
 class _Ask(Struct):
     key: AtLeastOne
     what: str
@@ -204,7 +170,7 @@ _SIDE: dict[str, type[Struct]] = {
     "call": _Call,
     "ask": _Ask,
     "drop": _Key,
-    "metrics": _Metrics,
+    "metrics": Metrics,
 }
 
 
@@ -242,9 +208,8 @@ def check_side_frame(header: dict[str, Any]) -> None:
         _check_arrays(checked.outputs, _sizes(header))
     elif isinstance(checked, _Call):
         _check_arrays(checked.inputs, _sizes(header))
-    elif isinstance(checked, _Metrics):
-        for family in checked.families:
-            _check_family(family)
+    elif isinstance(checked, Metrics):
+        check_families(checked)
     elif isinstance(checked, _Ask):
         if checked.what not in _ASKED:
             raise WireError(f"a frame asks for {_short(checked.what)}, which is unknown")
@@ -311,20 +276,6 @@ def _check_arrays(arrays: list[_Array], sizes: list[int]) -> None:
             raise WireError(
                 f"a frame describes the array {_short(array.name)} as {array.dtype} {_short(array.shape)}, which does not fit {size} bytes"
             )
-
-
-def _check_family(family: _Family) -> None:
-    is_histogram = family.kind == "histogram"
-    for series in family.series:
-        bounds, texts = series.buckets, "".join((family.description, *series.labels.values()))
-        if (
-            not is_name(family.name)
-            or not all(is_label(name, is_histogram) for name in series.labels)
-            or not is_plain(texts)
-            or len(series.counts) != (len(bounds) + 1 if is_histogram else 0)
-            or not all(below < above for below, above in pairwise((-inf, *bounds, inf)))
-        ):
-            raise WireError(f"a frame describes a series of the metric {_short(family.name)} that cannot be published")
 
 
 def _short(value: Any) -> str:
