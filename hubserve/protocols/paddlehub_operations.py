@@ -184,7 +184,8 @@ def _form(method: JsonRequest | None) -> dict[str, Any] | None:
         return None
     files = {name: {"type": "array", "items": _FILE} if each.get("type") != "string" else _FILE for name, each in pictures.items()}
     schema = {key: value for key, value in method.schema.items() if key != "additionalProperties"}
-    return with_examples({**schema, "properties": {**properties, **files}}, {"fields": ("as base64; or send files", method.example)})
+    example = method.example if _is_flat(method.example) else None
+    return with_examples({**schema, "properties": {**properties, **files}}, {"fields": ("as base64; or send files", example)})
 
 
 def _is_of_pictures(name: str, schema: dict[str, Any]) -> bool:
@@ -193,6 +194,12 @@ def _is_of_pictures(name: str, schema: dict[str, Any]) -> bool:
 
 def _is_plain(schema: dict[str, Any]) -> bool:
     return schema.get("type") in ("string", "integer", "number", "boolean")
+
+
+def _is_flat(example: Any) -> bool:
+    """Return True if fields of a form can carry the values of an example as they are."""
+    values = [each for value in (example or {}).values() for each in (value if isinstance(value, list) else [value])]
+    return not any(isinstance(each, (list, dict)) for each in values)
 
 
 def _raw_array(described: Description) -> dict[str, Any]:

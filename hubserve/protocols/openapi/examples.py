@@ -4,13 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from hubserve.kinds.example_picture import PICTURE
 from hubserve.types import ANY, BYTES, REST
 
-#: a grey PNG of 64x64 pixels
-PICTURE = (
-    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAS0lEQVR42u3PMQ0AAAwDoDqv9UrYvQQckD4XAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB"
-    "AQEBAQEBAQEBAQEBAYHLANtV0Vq+zpWkAAAAAElFTkSuQmCC"
-)
+__all__ = ["MOST_ELEMENTS", "PICTURE", "Unknown", "nested", "shape_of_one", "value_of_argument", "zeros"]
+
 #: a tensor of more elements is too long for an example
 MOST_ELEMENTS = 4096
 #: what an argument of this name usually is, by a part of the name

@@ -1,6 +1,6 @@
 """``StyleTransferModule``: pictures in the style of another one."""
 
-from typing import Any, Dict, List
+from typing import Any, ClassVar, Dict, List
 
 import numpy as np
 from paddlehub.module.batches import computing, in_batches
@@ -11,6 +11,7 @@ from paddlehub.module.run_module import RunModule
 from paddlehub.module.saved_pictures import new_path
 from paddlehub.utils.utils import base64_to_cv2, cv2_to_base64
 
+from hubserve.kinds.example_picture import PICTURE
 from hubserve.module import runnable, serving
 
 
@@ -19,6 +20,7 @@ class StyleTransferModule(NotTrained, RunModule, CommandLine, ImageServing):
 
     transform: Any
     setTarget: Any  # noqa: N815 - the published name
+    serving_example: ClassVar[Dict[str, Any]] = {"images": [[PICTURE], PICTURE]}
 
     def predict(
         self,
