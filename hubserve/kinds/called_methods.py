@@ -186,7 +186,7 @@ def _example(parameter: inspect.Parameter) -> Any:
 def _default(value: Any) -> str:
     if value is None or isinstance(value, (bool, int, float, str)):
         return json.dumps(value, ensure_ascii=False)[:_LONGEST_DEFAULT]
-    return shown(value, _LONGEST_DEFAULT)
+    return safe_text(value, lambda each: shown(each, _LONGEST_DEFAULT))  # its class is the module's
 
 
 def _listed(one: str, several: str, names: Sequence[str]) -> str:

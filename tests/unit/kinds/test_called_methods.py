@@ -176,3 +176,14 @@ def test_a_description_beyond_the_bounds_ends_its_instance(field, value):
     described = {**Description(interfaces=["json"]).to_json(), field: value}
     with pytest.raises(WireError, match="malformed"):
         check_answer({"op": "load"}, {"op": "loaded", "description": described, "times": []})
+
+
+def test_a_default_whose_text_cannot_be_made_is_named_by_its_class() -> None:
+    class Mute:
+        def __repr__(self):
+            raise RuntimeError("not now")
+
+    def method(text, extra=Mute()):  # noqa: B008 - as modules have it
+        return text
+
+    assert "optionally extra (Mute, whose text cannot be read)" in CalledMethod(method).usage
