@@ -87,7 +87,7 @@ def during_load(first: ModulePlan, scenario: Callable[[DataPlane, set[int]], Awa
 
 def test_what_replaces_a_loading_version_answers_those_who_waited_for_it(plan: Callable[..., ModulePlan]) -> None:
     async def scenario(plane: DataPlane, old: set[int]) -> None:
-        catalog = ModelCatalog(plane, parse_settings({"modules_info": {"late": {}}}, "test"))
+        catalog = ModelCatalog(plane, plane, parse_settings({"modules_info": {"late": {}}}, "test"))
         waiting, signature = asyncio.create_task(ask(plane)), asyncio.create_task(catalog.signature("late"))
         await asyncio.sleep(0)
         await plane.load(plan(answer="new"))
