@@ -47,7 +47,7 @@ class LineWriter:
         Args:
             line: with its line feed; or what returns it, called in the thread that writes.
         """
-        if not self._delay_s and not self._lines and isinstance(line, bytes) and self._write_now(line):
+        if not self._delay_s and not self._lines and not self._lost and isinstance(line, bytes) and self._write_now(line):
             return
         size = len(line) if isinstance(line, bytes) else 0
         if len(self._lines) >= _MOST_LINES or self._bytes + size > _MOST_BYTES:
@@ -89,7 +89,7 @@ class LineWriter:
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        while self._lines:
+        while self._lines or self._lost:
             some = [self._lines.popleft() for _ in range(min(len(self._lines), 500))]
             self._bytes -= sum(len(each) for each in some if isinstance(each, bytes))
             text = b"".join(each if isinstance(each, bytes) else each() for each in some)

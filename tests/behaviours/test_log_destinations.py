@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -50,6 +51,9 @@ def test_a_full_disk_costs_lines_and_no_requests(start, small_disk):
             while True:
                 file.write(bytes(size))
     use(server.url, 4)
+    for _ in range(60):  # more lines of the access log than fit into the rest of its last page
+        assert requests.post(server.url + "/predict/shout", **WRONG).status_code == 400
+    time.sleep(0.5)  # they are written every 0.2 s
     filler.unlink()
 
     def told() -> bool:

@@ -107,6 +107,9 @@ def test_lines_that_a_full_disk_did_not_take_are_counted_once_there_is_room(smal
     count = 2000
     for number in range(count):
         writer.write(b'{"n": %d}\n' % number)
+    deadline = time.monotonic() + 30
+    while not writer._lost and time.monotonic() < deadline:  # until the writing thread has tried
+        time.sleep(0.01)
     filler.unlink()
     deadline = time.monotonic() + 30
     while b"missing" not in path.read_bytes() and time.monotonic() < deadline:
@@ -134,5 +137,8 @@ def test_a_file_whose_folder_has_gone_is_made_again_or_its_lines_are_counted(tmp
     writer.write(b"third\n")
     folder.unlink()
     writer.write(b"fourth\n")
+    deadline = time.monotonic() + 30
+    while not (folder / "log").exists() and time.monotonic() < deadline:  # the writing thread tries again every 0.5 s
+        time.sleep(0.01)
     writer.close()
     assert b"fourth\n" in (folder / "log").read_bytes()
