@@ -121,10 +121,11 @@ async def test_a_model_may_be_given_a_request_again_and_again() -> None:
 
 
 @in_loop
-async def test_a_model_is_finalized_when_the_server_stops(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_a_model_is_finalized_when_the_server_stops(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "hubserve")
     async with serving(SUM):
         pass
-    assert "pb_sum was finalized" in capfd.readouterr().err
+    assert "pb_sum was finalized" in caplog.messages
 
 
 @in_loop
