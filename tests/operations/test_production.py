@@ -321,6 +321,10 @@ def test_keys_and_certificates_are_replaced_while_the_server_runs(reader: Reader
     assert machine.run("openssl x509 -noout -fingerprint -in $CA") != old
     after = reader.keys["app"]
     assert after != before
+    # nginx's new processes take over soon after the reload
+    wait_for(
+        lambda: "200" in machine.run("curl -s --cacert $CA -o /dev/null -w '%{http_code}' https://ml.example.com/health/ready || true"), 20
+    )
     wait_for(lambda: infer(machine, after)[0] == 200, 10)
     wait_for(lambda: infer(machine, before)[0] == 401, 10)
     assert infer(machine, after) == (200, [2.0, 4.0, 6.0, 8.0]), "with the new certificate, which $CA names"
