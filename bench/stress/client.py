@@ -307,8 +307,8 @@ class Client:
         try:
             _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self._port, ssl=protection.current.tls)
         except OSError as error:
-            if self._waiting:
-                self._waiting.popleft().settle(None, f"cannot connect: {error}")
+            if self._waiting and not self.try_again(job := self._waiting.popleft()):
+                job.settle(None, f"cannot connect: {error}")
             return
         finally:
             self._opening -= 1

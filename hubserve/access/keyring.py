@@ -44,6 +44,13 @@ class Keyring:
         """Return the key with a text, or None; a wrong secret takes as long as an unknown id."""
         if time.monotonic() - self._checked_at >= _CHECK_EVERY_S:
             self._follow()
+        key = self._matching(text)
+        if key is None:  # it may have been created just now
+            self._follow()
+            key = self._matching(text)
+        return key
+
+    def _matching(self, text: str) -> AccessKey | None:
         key = self._keys.get(id_of(text))
         is_right = hmac.compare_digest(digest_of(text), self._unknown if key is None else key.digest)
         return key if is_right else None
