@@ -127,7 +127,7 @@ def _create(args: argparse.Namespace) -> int:
         return 0
     print(text)  # alone on this stream, for KEY=$(hub access create ...)
     print(f"This is the key of {key.name}, shown only now; its identifier is {key.id}", file=sys.stderr)
-    print(f"Its digest is in '{args.file}', and servers that run with that file accept it within a second", file=sys.stderr)
+    print(f"Its digest is in '{args.file}', and servers that run with that file accept it at once", file=sys.stderr)
     return 0
 
 

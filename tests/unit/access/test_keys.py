@@ -247,6 +247,14 @@ def test_a_broken_file_keeps_the_last_good_keys(tmp_path: Path, caplog: pytest.L
     refusal(gate, text)
 
 
+def test_a_key_is_accepted_as_soon_as_it_is_created(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "_CHECK_EVERY_S", 3600.0)
+    path = tmp_path / "keys.json"
+    create(path)
+    gate = Gate(path, Counter())
+    gate.admit(create(path), Need.INFER)
+
+
 def create_anew(path: Path) -> str:
     path.unlink()
     return create(path)
