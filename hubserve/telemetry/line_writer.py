@@ -17,6 +17,8 @@ _MOST_BYTES = 8 << 20
 #: bytes that a pipe which is ready takes at once (PIPE_BUF)
 _ATOMIC_BYTES = 4096
 _RETRY_S = 0.5
+#: lines that are formatted before the thread lets others run, by writing
+_LINES_AT_ONCE = 64
 
 
 class LineWriter:
@@ -90,7 +92,7 @@ class LineWriter:
 
     def _write_waiting(self) -> None:
         while self._lines or self._lost:
-            some = [self._lines.popleft() for _ in range(min(len(self._lines), 500))]
+            some = [self._lines.popleft() for _ in range(min(len(self._lines), _LINES_AT_ONCE))]
             self._bytes -= sum(len(each) for each in some if isinstance(each, bytes))
             text = b"".join(each if isinstance(each, bytes) else each() for each in some)
             lost, self._lost = self._lost, 0
