@@ -81,6 +81,7 @@ def serving(home: Path, folder: Path, *, apart: bool) -> Iterator[Served]:
     with servers(home, folder) as start:
         grpc_port = free_port() if apart else port
         server = start(calm_modules(folder / "modules"), **logs, **limits, port=port, grpc_port=grpc_port)
+        wait_for(lambda: "loaded in" in server.log.read_text())  # the last line of the start, which can come after the first request
         yield Served(server, f"127.0.0.1:{grpc_port}")
 
 
