@@ -55,7 +55,8 @@ def build_app(context: Context) -> ASGIApp:
         return own_pages
 
     def need_of(app: ASGIApp, scope: Scope) -> Need:
-        return app.need_of(scope) if isinstance(app, Protocol) else _page_need(pages, scope)
+        of_protocol = getattr(app, "need_of", None)  # isinstance() takes long for an abstract class
+        return of_protocol(scope) if of_protocol else _page_need(pages, scope)
 
     guarded = KeyGate(context.gate, route, need_of) if context.gate else None
 

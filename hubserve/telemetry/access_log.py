@@ -27,20 +27,20 @@ def fields_of(record: RequestRecord, ended: float) -> dict[str, Any]:
         record: of a request that has ended.
         ended: when, in seconds since 1970.
     """
-    marks = record.marks or {}
+    marks, path = record.marks or {}, record.path
     return {
         "time": utc_time(ended),
-        "request_id": record.identify(),
+        "request_id": record.request_id or record.identify(),
         "client": record.peer[:_LONGEST],
         "key": record.access.name if record.access else "",
         "protocol": record.protocol,
         "method": record.method,
-        "path": record.path.partition("?")[0][:_LONGEST],
+        "path": (path if "?" not in path else path.partition("?")[0])[:_LONGEST],
         "status": record.status,
         "module": record.module,
         "version": record.version,
         "error": record.error,
-        "ms": round((record.ended_at - record.started_at) * 1e3, 3),
+        "ms": int((record.ended_at - record.started_at) * 1e6 + 0.5) / 1e3,  # round() takes three times as long
         "queue_ms": _stage(marks, "queued", "begun"),
         "compute_ms": _stage(marks, "computing", "computed"),
         "bytes_in": record.received_bytes,
@@ -49,7 +49,7 @@ def fields_of(record: RequestRecord, ended: float) -> dict[str, Any]:
 
 
 def _stage(marks: dict[str, int], start: str, end: str) -> float | None:
-    return round((marks[end] - marks[start]) / 1e6, 3) if start in marks and end in marks else None
+    return (marks[end] - marks[start] + 500) // 1000 / 1e3 if start in marks and end in marks else None
 
 
 def json_line(record: RequestRecord, ended: float) -> bytes:
