@@ -1,10 +1,9 @@
-"""The access log: one line for each request of a client, written off the way of the requests."""
+"""The access log: one line for each request of a client, which a thread writes."""
 
 import json
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import orjson
@@ -109,7 +108,7 @@ class AccessLog:
         """Log one request."""
         ended = time.time()
         if self._writer is not None:
-            self._writer.write(partial(self._line, record, ended))
+            self._writer.write(self._line(record, ended))
         else:
             self._log.info("%s", self._line(record, ended).decode().rstrip("\n"), extra={"request_id": ""})
 
