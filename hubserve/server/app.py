@@ -18,7 +18,7 @@ from hubserve.net.key_gate import KeyGate
 from hubserve.net.origin_policy import OriginPolicy
 from hubserve.net.page_headers import with_page_headers
 from hubserve.pages.routes import page, routes_for_people
-from hubserve.protocols import Context, Protocol, covers, create_protocols
+from hubserve.protocols import Context, covers, create_protocols
 from hubserve.protocols.admin import AdminSurface, Forbidden
 from hubserve.protocols.metrics import Exposition
 from hubserve.server.page_operations import describe_pages
