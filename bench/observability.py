@@ -1,8 +1,9 @@
 """What metrics, the access log, traces, keys and TLS cost: a do-nothing module and the classifier, over PaddleHub's protocol and gRPC.
 
-Servers of all variants run side by side, and one at a time is asked: each round asks every one in turn, and medians of the rounds are
-compared with those of the bare server. Servers share all cores but the last, which the client has. The share of requests that are traced is
-one in a hundred; spans go to an endpoint of this script.
+Servers of all variants run side by side, and one at a time is asked: each round asks every one in turn. A ratio is the median of those of
+the rounds, each to the bare server in the same round. Servers of the module that does nothing share all cores but the last, which the
+client has, so that the processor limits them; those of the classifier may use all cores, so that its instance limits them, as in use. One
+request in a hundred is traced; spans go to an endpoint of this script.
 
 Two ratios: of requests in a second, where the server is what limits them, and of the server's processor time for each request. The client
 of gRPC is slower than the server, so that only the second says something there.
@@ -17,6 +18,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -26,7 +28,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench.observed.asking import Seen, tasks
+from bench.observed.asking import Seen, Task, tasks
 from bench.observed.running import Running, serving
 from bench.observed.variants import ALL, BARE, VARIANTS
 from bench.peers.options import console, say
@@ -93,7 +95,7 @@ def _runnable(names: Sequence[str]) -> list[str]:
     return found
 
 
-def measure(args: argparse.Namespace, names: list[str], engine: str) -> tuple[Rounds, dict[str, int]]:
+def measure(args: argparse.Namespace, names: list[str], engine: str) -> tuple[Rounds, Counter[str]]:
     """Measure all variants in every round; return the figures, and counts that show that what is measured happens.
 
     Raises:
@@ -101,29 +103,36 @@ def measure(args: argparse.Namespace, names: list[str], engine: str) -> tuple[Ro
     """
     measured: Rounds = {}
     cores = sorted(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+    seen: Counter[str] = Counter()
+    with ExitStack() as stack:
         stack.callback(os.sched_setaffinity, 0, set(cores))
         os.sched_setaffinity(0, {cores[-1]})
         sink = stack.enter_context(running_sink()) if any(VARIANTS[name].needs for name in names) else None
-        servers = stack.enter_context(ExitStack())
-        server_cores = set(cores[:-1]) or set(cores)
-        running = servers.enter_context(serving(names, engine, server_cores, sink.url if sink else "", Path(folder)))
-        for each in running:
-            _check_keys(each)
-        for number in range(args.rounds):
-            for task in tasks(bool(engine)):
-                for each in _turned(running, number):
-                    say(f"round {number + 1} of {args.rounds}: {task.title}, {each.name}")
-                    in_flight = args.classified if task.is_classifier else args.connections
-                    measured.setdefault((task.title, each.name), []).append(task.ask(each, in_flight, args.seconds))
-        seen = {f"lines in the log of '{each.name}'": _lines(each.place.access_log) for each in running if each.name in ("log", ALL)}
-        servers.close()  # those that end send the spans that they still have
+        collector = sink.url if sink else ""
+        places = [("", set(cores[:-1]) or set(cores)), *([(engine, set(cores))] if engine else [])]
+        for served, server_cores in places:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            with serving(names, served, server_cores, collector, folder) as running:  # those that end send the spans that they still have
+                seen += _measure(args, running, [task for task in tasks(bool(engine)) if task.is_classifier is bool(served)], measured)
         if sink:
             seen["spans"] = sink.spans()
     for what, count in seen.items():
         if not count:
             raise RuntimeError(f"there are no {what}, so the figures say nothing")
     return measured, seen
+
+
+def _measure(args: argparse.Namespace, running: list[Running], asked: list[Task], measured: Rounds) -> Counter[str]:
+    """Add the figures of some tasks; return the number of lines in the logs."""
+    for each in running:
+        _check_keys(each)
+    for number in range(args.rounds):
+        for task in asked:
+            for each in _turned(running, number):
+                say(f"round {number + 1} of {args.rounds}: {task.title}, {each.name}")
+                in_flight = args.classified if task.is_classifier else args.connections
+                measured.setdefault((task.title, each.name), []).append(task.ask(each, in_flight, args.seconds))
+    return Counter({f"lines in the log of '{each.name}'": _lines(each.place.access_log) for each in running if each.name in ("log", ALL)})
 
 
 def _turned(running: list[Running], by: int) -> Iterable[Running]:
@@ -148,16 +157,14 @@ def _lines(path: Path) -> int:
 
 
 def rows(measured: Rounds) -> list[dict[str, Any]]:
-    """Return medians of the rounds, and each variant's compared with the bare server's."""
+    """Return medians of the rounds, and of each round's ratios to the bare server in it."""
     made: list[dict[str, Any]] = []
     for (task, name), rounds in measured.items():
         figures = {field: statistics.median(getattr(seen, field) for seen in rounds) for field in Seen._fields}
         made.append({"task": task, "variant": name, **figures})
-    bare = {row["task"]: row for row in made if row["variant"] == BARE}
-    for row in made:
-        base = bare[row["task"]]
-        row["kept"] = row["per_s"] / base["per_s"]
-        row["processor_ratio"] = row["processor_us"] / base["processor_us"] if base["processor_us"] else 1.0
+        pairs = list(zip(rounds, measured[task, BARE], strict=True))
+        made[-1]["kept"] = statistics.median(one.per_s / bare.per_s for one, bare in pairs)
+        made[-1]["processor_ratio"] = statistics.median(one.processor_us / bare.processor_us for one, bare in pairs)
     return made
 
 
@@ -175,7 +182,7 @@ def broken_promises(made: list[dict[str, Any]]) -> list[str]:
     return broken
 
 
-def report(args: argparse.Namespace, made: list[dict[str, Any]], seen: dict[str, int], broken: list[str]) -> None:
+def report(args: argparse.Namespace, made: list[dict[str, Any]], seen: Counter[str], broken: list[str]) -> None:
     """Print the results."""
     table = Table(title=f"Medians of {args.rounds} rounds of {args.seconds:g} s, one instance of each module; ratios to the bare server")
     for column in ("request", "variant", "requests/s", "p50, ms", "p99, ms", "processor us", "requests/s, ratio", "processor, ratio"):

@@ -349,7 +349,7 @@ class InferRequest:
         priority: lower ones are computed first.
         layout: key of the names, dtypes and shapes of the tensors: requests to one module with equal keys need to be checked only once;
             None if unknown.
-        marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if it is not
+        marks: collects the stages that the request passed and their times, in seconds of ``time.monotonic``; None if it is not
             traced.
     """
 
@@ -398,7 +398,7 @@ class InferRequest:
         self.parameters = parameters or {}
         self.sequence = sequence
         self.layout: Optional[Hashable] = None
-        self.marks: Optional[Dict[str, int]] = None
+        self.marks: Optional[Dict[str, float]] = None
 
 
 class InferResponse(NamedTuple):

@@ -107,7 +107,8 @@ class Gate:
             return Grant(None, need)
         if not text:
             raise self._refusal("key_missing", Unauthenticated(_MISSING))
-        return self._admit(self._keys.find(text), need, is_stream)
+        now = time.monotonic()
+        return self._admit(self._keys.find(text, now), need, now, is_stream=is_stream)
 
     @contextmanager
     def request(self, stream: Grant) -> Iterator[Grant]:
@@ -119,13 +120,14 @@ class Gate:
         if stream.key is None:
             yield stream
             return
-        grant = self._admit(self._keys.current(stream.key), stream.need, False)
+        now = time.monotonic()
+        grant = self._admit(self._keys.current(stream.key, now), stream.need, now)
         try:
             yield grant
         finally:
             grant.end()
 
-    def _admit(self, key: AccessKey | None, need: Need, is_stream: bool) -> Grant:
+    def _admit(self, key: AccessKey | None, need: Need, now: float, *, is_stream: bool = False) -> Grant:
         if key is None:
             raise self._refusal("key_invalid", Unauthenticated(_INVALID, is_invalid=True))
         if key.expires_at is not None and key.expires_at <= time.time():  # only the holder of the right secret learns this
@@ -133,22 +135,20 @@ class Gate:
             raise self._refusal("key_expired", Unauthenticated(text, is_invalid=True))
         if not key.permits(need):
             raise self._refusal("key_scope", Forbidden(f"the key '{key.name}' does not permit this: it lacks the scope '{need.value}'"))
-        usage = self._usage_of(key.id)
+        usage = self._usages.get(key.id) or self._new_usage(key.id)
         try:
             if is_stream:
                 usage.begin_stream(key)
             else:
-                usage.begin_request(key, time.monotonic())
+                usage.begin_request(key, now)
         except LimitReached as error:
             raise self._refusal("key_limit", error) from None
         return Grant(key, need, usage, is_stream=is_stream)
 
-    def _usage_of(self, key_id: str) -> Usage:
-        usage = self._usages.get(key_id)
-        if usage is None:
-            if len(self._usages) >= _MOST_USAGES:  # keys that were rotated out
-                self._usages = {each: used for each, used in self._usages.items() if self._keys.has(each) or not used.is_idle}
-            usage = self._usages[key_id] = Usage()
+    def _new_usage(self, key_id: str) -> Usage:
+        if len(self._usages) >= _MOST_USAGES:  # keys that were rotated out
+            self._usages = {each: used for each, used in self._usages.items() if self._keys.has(each) or not used.is_idle}
+        usage = self._usages[key_id] = Usage()
         return usage
 
     def _refusal(self, reason: str, error: HubError) -> HubError:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from re import Pattern
 
@@ -55,6 +55,7 @@ class AccessKey:
         burst: most requests at once after a pause.
         concurrency: most requests in progress; None for any number.
         priority: the best one that its requests may ask for; lower ones are computed first.
+        permitted: the needs that its scopes cover.
     """
 
     id: str
@@ -67,12 +68,16 @@ class AccessKey:
     burst: int = 1
     concurrency: int | None = None
     priority: int = 0
+    permitted: tuple[Need, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        of_admins = _OF_ADMINS if ADMIN in self.scopes else ()
+        permitted = [each for each in Need if each.value in self.scopes or each in (Need.OPEN, Need.ANY, *of_admins)]
+        object.__setattr__(self, "permitted", tuple(permitted))  # for each request; a tuple compares members by identity
 
     def permits(self, need: Need) -> bool:
         """Return True if the key has the scope that a request needs."""
-        if need.value in self.scopes or need in (Need.OPEN, Need.ANY):
-            return True
-        return ADMIN in self.scopes and need in _OF_ADMINS
+        return need in self.permitted
 
     def shows(self, module: str, need: Need) -> bool:
         """Return True if a module exists for a request with this key."""

@@ -73,7 +73,7 @@ def _is_config(path: Path) -> bool:
 
 
 def _examine_config(path: Path, args: argparse.Namespace) -> list[Any]:
-    from hubserve.doctor.config import examine_config
+    from hubserve.doctor.config.examine import examine_config
     from hubserve.settings import read_config
 
     found = examine_config(path, network=args.network)

@@ -1,4 +1,4 @@
-"""``hub serving start | stop | status | reload``."""
+"""``hub serving start | stop | status | reload | openapi``."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hubserve.cli import serving_status
+from hubserve.cli import serving_openapi, serving_status
 from hubserve.cli.server_notices import swap_text
 from hubserve.errors import HubError
 from hubserve.server import admin_socket, pidfile
@@ -25,7 +25,7 @@ _STOP_POLL_S = 0.05
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status|reload")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="start|stop|status|reload|openapi")
     _add_start_arguments(actions.add_parser("start", help="serve modules until Ctrl-C or 'hub serving stop'"))
     stop = actions.add_parser("stop", help="stop a server after it has finished its requests")
     stop.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     reload.add_argument("modules", nargs="*", metavar="NAME", help="modules (default: all; those no longer in the settings are stopped)")
     reload.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
     reload.add_argument("--json", action="store_true", help="print JSON at the end")
+    serving_openapi.add_arguments(actions.add_parser("openapi", help="write a server's OpenAPI document, for generators of clients"))
 
 
 def _add_start_arguments(start: argparse.ArgumentParser) -> None:
@@ -202,7 +203,8 @@ def _add_log_arguments(start: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the action; return the exit status."""
-    return {"start": _start, "stop": _stop, "status": serving_status.run, "reload": _reload}[args.action](args)
+    actions = {"start": _start, "stop": _stop, "status": serving_status.run, "reload": _reload, "openapi": serving_openapi.run}
+    return actions[args.action](args)
 
 
 def _start(args: argparse.Namespace) -> int:

@@ -2,32 +2,20 @@
 
 import argparse
 import json
-import urllib.error
-import urllib.request
 from typing import Any
 
-from hubserve.access.keys import key_to_send
-from hubserve.cli.output import add_api_key_option
-from hubserve.cli.tls_options import add_tls_options, tls_of
+from hubserve.cli.server_request import LOCAL_HOSTS, add_server_options, fetch, json_object, not_ours
 from hubserve.errors import HubError
 from hubserve.server import admin_socket, pidfile
-from hubserve.settings import DEFAULT_PORT
-from hubserve.wire.client_tls import PLAIN_REFUSED
 
-_LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-_SHOWN_BYTES = 1000
-_NOT_FOUND = 404
 #: characters of a reason that is shown within the table
 _LONGEST_STATE = 30
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("-p", "--port", type=int, default=DEFAULT_PORT, help="port of the server (default %(default)s)")
-    parser.add_argument("--host", default="127.0.0.1", help="address of the server (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    add_api_key_option(parser)
-    add_tls_options(parser)
+    add_server_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -50,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
     """Return the status of a server of this user's home, on any address and with any ``admin`` setting."""
-    if args.host not in _LOCAL_HOSTS or pidfile.find(args.port) is None:
+    if args.host not in LOCAL_HOSTS or pidfile.find(args.port) is None:
         return None
     try:
         return next(admin_socket.ask(args.port, {"op": "status"}), None)
@@ -59,36 +47,10 @@ def _local_status(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _remote_status(args: argparse.Namespace) -> dict[str, Any]:
-    tls = tls_of(args)
-    url = f"{'https' if tls else 'http'}://{f'[{args.host}]' if ':' in args.host else args.host}:{args.port}/status"
-    key = key_to_send(args.api_key)
-    request = urllib.request.Request(url)  # noqa: S310 - always http or https
-    if key:
-        request.add_unredirected_header("X-API-Key", key)
-    # never by way of a proxy that the environment names
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), *([urllib.request.HTTPSHandler(context=tls.context())] if tls else [])
-    )
-    try:
-        with opener.open(request, timeout=10) as answer:
-            status = json.load(answer)
-    except urllib.error.HTTPError as error:
-        said = error.read(_SHOWN_BYTES).decode("utf-8", "replace")
-        if PLAIN_REFUSED in said:
-            raise HubError(f"the server at {url} is encrypted; give --cacert with its authority's certificate, or --https") from None
-        advice = ". If the admin surface of this server has a port of its own (admin_port), give that" if error.code == _NOT_FOUND else ""
-        raise HubError(f"{url} answers HTTP {error.code}: {said}{advice}") from None
-    except (urllib.error.URLError, ValueError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        running = pidfile.find(args.port) if args.host in _LOCAL_HOSTS else None
-        advice = (
-            f"process {running.pid} is a server of this port, and starting or ending; its log says more"
-            if running
-            else f"start one with 'hub serving start -m NAME -p {args.port}'"
-        )
-        raise HubError(f"no hub server answers at {url}: {reason}; {advice}") from None
-    if not isinstance(status, dict) or not isinstance(status.get("modules"), list):
-        raise HubError(f"the server at {url} is not a hub server; give the port of one with -p")
+    url, body = fetch(args, "/status", ". If the admin surface of this server has a port of its own (admin_port), give that")
+    status = json_object(url, body)
+    if not isinstance(status.get("modules"), list):
+        raise not_ours(url)
     return status
 
 

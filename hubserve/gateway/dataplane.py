@@ -81,6 +81,10 @@ class DataPlane:
             raise ModuleNotFound(f"module '{name}' version {version} is not served here; {served}")
         return versions[version]
 
+    def serves(self, name: str) -> bool:
+        """Return True if any version of a module is served."""
+        return name in self._modules
+
     def versions(self, name: str) -> list[ServedModule]:
         """Return every served version of a module, ascending; empty if it is not served."""
         return [*self._modules.get(name, {}).values()]

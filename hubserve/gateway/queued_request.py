@@ -61,7 +61,7 @@ class QueuedRequest:
     due: float = 0.0
     number: int = 0
     queued_at: float = 0.0
-    marks: dict[str, int] | None = None
+    marks: dict[str, float] | None = None
     record: RequestRecord | None = None
     trace: CallTrace | None = None
     requested_wait_s: float = 0.0

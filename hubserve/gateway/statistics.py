@@ -273,5 +273,5 @@ class ModuleStatistics:
 def _mark(work: Any, begun_at: float, input_end: float, output_start: float, answered_at: float) -> None:
     """Record the times of a request's steps at its last instance."""
     marks = work.marks
-    marks["queued"], marks["begun"], marks["computing"] = int(work.queued_at * 1e9), int(begun_at * 1e9), int(input_end * 1e9)
-    marks["computed"], marks["answered"] = int(output_start * 1e9), int(answered_at * 1e9)
+    marks["queued"], marks["begun"], marks["computing"] = work.queued_at, begun_at, input_end
+    marks["computed"], marks["answered"] = output_start, answered_at

@@ -47,10 +47,10 @@ class VisibleModels:
         Raises:
             ModuleNotFound: it is not served, or is hidden from the request; the message is the same.
         """
-        if not _shows(name) or not self._models.versions(name):
-            names = dict.fromkeys(module.plan.info.name for module in self)
-            raise ModuleNotFound(f"module '{name}' is not served here; served are {', '.join(names) or 'none'}")
-        return self._models.get(name, version)
+        if _shows(name) and self._models.serves(name):
+            return self._models.get(name, version)
+        names = dict.fromkeys(module.plan.info.name for module in self)
+        raise ModuleNotFound(f"module '{name}' is not served here; served are {', '.join(names) or 'none'}")
 
     def versions(self, name: str) -> list[ServedModule]:
         """Return every served version of a module, ascending; empty if it is not served, or hidden from the request."""
@@ -72,8 +72,8 @@ class VisibleModels:
 
     async def loaded(self, name: str, version: str | None = None) -> ServedModule:
         """Return a served module once it is loaded."""
-        self.get(name, version)
-        return await self._models.loaded(name, version)
+        module = self.get(name, version)
+        return module if module.is_loaded else await self._models.loaded(name, version)
 
 
 def _shows(name: str) -> bool:

@@ -19,6 +19,7 @@ from hubserve.telemetry.request_record import note_error
 #: headers that hold a key, which applications of modules must not see
 KEY_HEADERS = (b"authorization", b"x-api-key")
 _REALM = b'realm="hubserve"'
+_BEARER = "Bearer "
 #: methods whose responses caches may store
 _CACHED_METHODS = ("GET", "HEAD")
 _UNAUTHENTICATED, _FORBIDDEN, _TOO_MANY = 401, 403, 429
@@ -57,8 +58,10 @@ class KeyGate:
 
 def _key_of(scope: Scope) -> str:
     headers = scope.get(HEADERS) or headers_of(scope)
-    authorization = str(headers.get(b"authorization", b""), "latin-1")
-    sent = key_in(str(headers.get(b"x-api-key", b""), "latin-1"), authorization)
+    authorization, api_key = headers.get(b"authorization", b"").decode("latin-1"), headers.get(b"x-api-key")
+    if api_key is None and authorization.startswith(_BEARER):  # as most clients write it
+        return authorization[len(_BEARER) :].strip()
+    sent = key_in("" if api_key is None else api_key.decode("latin-1"), authorization)
     # a browser sends a password to every page of the server, also on behalf of a page of another origin
     return sent or ("" if scope.get(CROSS_ORIGIN) else _password(authorization))
 

@@ -1,10 +1,9 @@
-"""The access log: one line for each request of a client, written off the way of the requests."""
+"""The access log: one line for each request of a client, which a thread writes."""
 
 import json
 import logging
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import orjson
@@ -27,20 +26,20 @@ def fields_of(record: RequestRecord, ended: float) -> dict[str, Any]:
         record: of a request that has ended.
         ended: when, in seconds since 1970.
     """
-    marks = record.marks or {}
+    marks, path = record.marks or {}, record.path
     return {
         "time": utc_time(ended),
-        "request_id": record.identify(),
+        "request_id": record.request_id or record.identify(),
         "client": record.peer[:_LONGEST],
         "key": record.access.name if record.access else "",
         "protocol": record.protocol,
         "method": record.method,
-        "path": record.path.partition("?")[0][:_LONGEST],
+        "path": (path if "?" not in path else path.partition("?")[0])[:_LONGEST],
         "status": record.status,
         "module": record.module,
         "version": record.version,
         "error": record.error,
-        "ms": round((record.ended_at - record.started_at) * 1e3, 3),
+        "ms": _rounded_ms(record.ended_at - record.started_at),
         "queue_ms": _stage(marks, "queued", "begun"),
         "compute_ms": _stage(marks, "computing", "computed"),
         "bytes_in": record.received_bytes,
@@ -48,8 +47,13 @@ def fields_of(record: RequestRecord, ended: float) -> dict[str, Any]:
     }
 
 
-def _stage(marks: dict[str, int], start: str, end: str) -> float | None:
-    return round((marks[end] - marks[start]) / 1e6, 3) if start in marks and end in marks else None
+def _stage(marks: dict[str, float], start: str, end: str) -> float | None:
+    return _rounded_ms(marks[end] - marks[start]) if start in marks and end in marks else None
+
+
+def _rounded_ms(seconds: float) -> float:
+    """Return milliseconds, rounded to microseconds: in a third of the time that round() takes."""
+    return int(seconds * 1e6 + 0.5) / 1e3
 
 
 def json_line(record: RequestRecord, ended: float) -> bytes:
@@ -109,7 +113,7 @@ class AccessLog:
         """Log one request."""
         ended = time.time()
         if self._writer is not None:
-            self._writer.write(partial(self._line, record, ended))
+            self._writer.write(self._line(record, ended))
         else:
             self._log.info("%s", self._line(record, ended).decode().rstrip("\n"), extra={"request_id": ""})
 

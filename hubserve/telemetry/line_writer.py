@@ -17,8 +17,8 @@ _MOST_BYTES = 8 << 20
 #: bytes that a pipe which is ready takes at once (PIPE_BUF)
 _ATOMIC_BYTES = 4096
 _RETRY_S = 0.5
-#: lines that are formatted before the thread lets others run, by writing
-_LINES_AT_ONCE = 64
+#: lines that are written at once
+_LINES_AT_ONCE = 1024
 
 
 class LineWriter:
@@ -34,28 +34,29 @@ class LineWriter:
         self._destination = destination
         self._describe_lost = describe_lost
         self._delay_s = delay_s
-        self._lines: deque[bytes | Callable[[], bytes]] = deque()
-        self._bytes = 0
-        self._lost = 0
+        self._lines: deque[bytes] = deque()
+        # each counter is changed on one side only: by those who log, or by the thread
+        self._added_bytes = self._taken_bytes = 0
+        self._dropped = self._unwritten = self._reported = 0
         self._writing = threading.Lock()
         self._changed = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
         self._closed = False
         self._is_file = stat.S_ISREG(os.fstat(destination.fileno()).st_mode)
 
-    def write(self, line: bytes | Callable[[], bytes]) -> None:
+    def write(self, line: bytes) -> None:
         """Write a line, or have it written as soon as possible.
 
         Args:
-            line: with its line feed; or what returns it, called in the thread that writes.
+            line: with its line feed.
         """
-        if not self._delay_s and not self._lines and not self._lost and isinstance(line, bytes) and self._write_now(line):
+        if not self._delay_s and not self._lines and not self._missing and self._write_now(line):
             return
-        size = len(line) if isinstance(line, bytes) else 0
-        if len(self._lines) >= _MOST_LINES or self._bytes + size > _MOST_BYTES:
-            self._lost += 1
+        added = self._added_bytes + len(line)
+        if len(self._lines) >= _MOST_LINES or added - self._taken_bytes > _MOST_BYTES:
+            self._dropped += 1
             return
-        self._bytes += size
+        self._added_bytes = added
         self._lines.append(line)
         if self._thread is None and not self._closed:
             self._thread = threading.Thread(target=self._run, name="hubserve-log", daemon=True)
@@ -63,6 +64,11 @@ class LineWriter:
         if not self._delay_s:
             with self._changed:
                 self._changed.notify()
+
+    @property
+    def _missing(self) -> int:
+        """Number of lines that were lost, and of which the log does not say so yet."""
+        return self._dropped + self._unwritten - self._reported
 
     def _write_now(self, line: bytes) -> bool:
         """Write a line if that cannot block; returns whether it was written."""
@@ -91,18 +97,19 @@ class LineWriter:
             self._write_waiting()
 
     def _write_waiting(self) -> None:
-        while self._lines or self._lost:
+        while self._lines or self._missing:
             some = [self._lines.popleft() for _ in range(min(len(self._lines), _LINES_AT_ONCE))]
-            self._bytes -= sum(len(each) for each in some if isinstance(each, bytes))
-            text = b"".join(each if isinstance(each, bytes) else each() for each in some)
-            lost, self._lost = self._lost, 0
-            if lost:
-                text += self._describe_lost(lost)
+            self._taken_bytes += sum(map(len, some))
+            text = b"".join(some)
+            missing = self._missing
+            self._reported += missing
+            if missing:
+                text += self._describe_lost(missing)
             try:
                 with self._writing:
                     self._destination.write(text)
             except OSError:
-                self._lost += lost + len(some)
+                self._unwritten += missing + len(some)
                 if self._closed:
                     self._lines.clear()
                     return

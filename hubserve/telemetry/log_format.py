@@ -104,8 +104,12 @@ def utc_time(seconds: float) -> str:
     Args:
         seconds: since 1970.
     """
-    whole = int(seconds)
-    return f"{_utc_second(whole)}.{int((seconds - whole) * 1000):03d}Z"
+    return _utc_millisecond(int(seconds * 1000))
+
+
+@lru_cache(maxsize=64)  # a busy server writes several lines in a millisecond
+def _utc_millisecond(milliseconds: int) -> str:
+    return f"{_utc_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(maxsize=4)

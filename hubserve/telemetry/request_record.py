@@ -33,7 +33,7 @@ class RequestRecord:
         message: of that error.
         request_id: that the client sent, or that was made for it; "" until :meth:`identify` is called.
         access: what the client's key permits; None where the server has no keys, and before the key is checked.
-        marks: collects the stages that the request passed and their times, in nanoseconds of ``time.monotonic_ns``; None if nothing asks
+        marks: collects the stages that the request passed and their times, in seconds of ``time.monotonic``; None if nothing asks
             for them.
         trace: its trace; None if it is not traced.
         trace_is_decided: whether the client has said, by a ``traceparent``, whether it is traced.
@@ -54,7 +54,7 @@ class RequestRecord:
     message = ""
     request_id = ""
     access: Grant | None = None
-    marks: dict[str, int] | None = None
+    marks: dict[str, float] | None = None
     trace: RequestTrace | None = None
     trace_is_decided = False
 

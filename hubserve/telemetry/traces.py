@@ -58,9 +58,7 @@ class Traces:
         """
         parent = parse_traceparent(traceparent) if traceparent is not None else None
         if parent is None:
-            low = getrandbits(_HALF_BITS)
-            if low < self._bound:
-                self._trace(record, RequestTrace(self._sink, getrandbits(_HALF_BITS) << _HALF_BITS | low or 1, 0, "", _offset_ns()))
+            self._sample(record)
             return
         record.trace_is_decided = True
         if parent.is_sampled:
@@ -76,9 +74,14 @@ class Traces:
         """
         sent = headers.get(_TRACEPARENT)
         if sent is None:
-            self.begin(record, None)
+            self._sample(record)
         else:
             self.begin(record, sent.decode("latin-1"), headers.get(_TRACESTATE, b"").decode("latin-1"))
+
+    def _sample(self, record: RequestRecord) -> None:
+        low = getrandbits(_HALF_BITS)
+        if low < self._bound:
+            self._trace(record, RequestTrace(self._sink, getrandbits(_HALF_BITS) << _HALF_BITS | low or 1, 0, "", _offset_ns()))
 
     def begin_within(self, record: RequestRecord, stream: RequestRecord) -> None:
         """Trace one request of a stream of requests if it is chosen.
@@ -91,7 +94,7 @@ class Traces:
         """
         whole = stream.trace
         if not stream.trace_is_decided:
-            self.begin(record, None)
+            self._sample(record)
             if record.trace is not None and whole is not None:
                 record.trace.links = (whole.context,)
         elif whole is not None:
@@ -112,8 +115,10 @@ class Traces:
         Requests that ask no module, such as those of probes, leave none unless they fail or their clients trace them.
         """
         trace = record.trace
+        if trace is None:
+            return
         is_stream = record.method == _STREAM
-        if trace is None or not (is_stream or record.module or record.error or trace.parent_id or trace.called_at):
+        if not (is_stream or record.module or record.error or trace.parent_id or trace.called_at):
             return
         if not is_stream:
             _add_stages(record, trace)

@@ -5,6 +5,7 @@ import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,7 +130,54 @@ def test_a_server_whose_only_module_cannot_start_ends_with_the_reason(start: Sta
     assert server.process.wait(60) == 1
     log = server.log.read_text()
     assert "hub: " in log
-    assert words in log
+    assert words in log.splitlines()[-1], "the last line says why it ended"
+    assert log.count("the load is tried once more") == (how == "segfault"), "what raises fails again"
+
+
+CRASHES_ONCE = """
+import os
+from pathlib import Path
+from typing import Any
+from hubserve.module import moduleinfo, serving
+
+@moduleinfo(name="crashes", version="1.0.0")
+class Crashes:
+    def _initialize(self):
+        loads = Path({loads!r})
+        with loads.open("a") as file:
+            print(os.getpid(), file=file)
+        if len(loads.read_text().splitlines()) <= {crashes}:
+            os.kill(os.getpid(), {signal})
+
+    @serving
+    def pid(self):
+        return os.getpid()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL], ids=lambda each: each.name)
+def test_a_crash_while_loading_is_tried_once_more(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    server = start({"crashes": crashing(tmp_path, number, crashes=1)})
+    crashed, loaded = (tmp_path / "loads").read_text().split()
+    assert str(server.results("crashes")) == loaded
+    warning = f"the process of module 'crashes' (pid {crashed}) was killed by {number.name} while it loaded; the load is tried once more"
+    assert server.log.read_text().count(warning) == 1
+
+
+def test_a_module_that_crashes_at_each_load_is_not_tried_a_third_time(start: Start, tmp_path: Path) -> None:
+    server = start({"crashes": crashing(tmp_path, signal.SIGSEGV, crashes=99), "shout": toy("shout")}, wait=False)
+    wait_for(lambda: "cannot be loaded" in server.log.read_text())
+    assert server.results("shout", text="served") == "SERVED!"
+    assert "was killed by SIGSEGV" in server.predict("crashes", json={}).json()["msg"]
+    assert len((tmp_path / "loads").read_text().split()) == 2
+
+
+def crashing(folder: Path, number: signal.Signals, crashes: int) -> dict[str, Any]:
+    """Write a module whose first loads end by a signal; return its entry of ``modules_info``."""
+    text = CRASHES_ONCE.format(loads=str(folder / "loads"), signal=int(number), crashes=crashes)
+    (folder / "crashes").mkdir()
+    (folder / "crashes" / "module.py").write_text(text)
+    return {"workers": 1, "init_args": {"directory": str(folder / "crashes")}}
 
 
 def test_wrong_init_args_are_told_by_name(start: Start) -> None:

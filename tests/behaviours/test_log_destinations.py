@@ -56,11 +56,11 @@ def test_a_full_disk_costs_lines_and_no_requests(start, small_disk):
     time.sleep(3)  # they are written every 0.2 s
     filler.unlink()
 
-    def told() -> bool:
+    def both_say_so() -> bool:
         requests.post(server.url + "/predict/shout", **WRONG)
         return all("lines are missing here" in each.read_text("utf-8", "replace") for each in (log, access))
 
-    wait_for(told)
+    wait_for(both_say_so)
     for each in (log, access):
         assert (
             "missing" in json.loads(next(line for line in each.read_text("utf-8", "replace").splitlines() if "missing" in line))["message"]

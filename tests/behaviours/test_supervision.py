@@ -42,11 +42,11 @@ def test_an_idle_instance_that_is_stopped_makes_the_server_not_ready_and_is_repl
     (stopped,) = server.instance_pids("shout")
     os.kill(stopped, signal.SIGSTOP)
 
-    def told() -> dict[str, Any] | None:
+    def refusal() -> dict[str, Any] | None:
         answer = requests.get(server.url + "/health/ready", timeout=10)
         return answer.json() if answer.status_code == 503 else None
 
-    not_ready = wait_for(told)["not_ready"]["shout"]
+    not_ready = wait_for(refusal)["not_ready"]["shout"]
     assert "none of its 1 running instances has answered for" in not_ready
     wait_for(lambda: server.instance_pids("shout") not in ([], [stopped]))
     assert server.results("shout", text="back") == "BACK!"

@@ -48,6 +48,7 @@ class Instance(ABC):
         frames: the requests of its frames.
         lacks_resources: whether :meth:`start` failed for lack of descriptors, processes or memory, which may pass soon.
         died_loading: whether :meth:`start` failed because the process ended, which may not be the module's fault.
+        crash: how the process ended, if a signal ended it while it loaded: completes "the process of module ..."; "" otherwise.
     """
 
     description: Description
@@ -61,6 +62,7 @@ class Instance(ABC):
         self.dead = asyncio.Event()
         self.lacks_resources = False
         self.died_loading = False
+        self.crash = ""
         self._models = models
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
@@ -104,6 +106,10 @@ class Instance(ABC):
     @abstractmethod
     def _how_it_ended(self) -> str:
         """Complete "the process of module ..."."""
+
+    @abstractmethod
+    def _may_have_crashed(self) -> bool:
+        """Return whether a signal ended its process, as far as is known."""
 
     def _on_lost(self, error: Exception | None) -> None:
         """Handle the closing of the socket."""
@@ -149,6 +155,8 @@ class Instance(ABC):
                 raise from_wire(frame.header["error"])
             self.description = Description.from_json(frame.header["description"])
         except InstanceDied as error:
+            if not self._end_reason and self._may_have_crashed():  # looked at before stop() kills it
+                self.crash = self._how_it_ended()
             await self.stop(grace_s=0)
             if self._is_hung:
                 raise LoadFailed(f"'{self.spec.module}' did not load within {self.spec.load_timeout_s:g} s; see the server log") from None

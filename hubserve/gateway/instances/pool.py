@@ -10,6 +10,7 @@ from hubserve.errors import HubError, InstanceDied, LoadFailed
 from hubserve.gateway.background import repeat, run_in_background
 from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentDispatcher
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
+from hubserve.gateway.instances.first_load import FirstLoad
 from hubserve.gateway.instances.instance import Instance
 from hubserve.gateway.instances.instance_spec import InstanceSpec
 from hubserve.gateway.instances.published_metrics import ModuleMetrics
@@ -75,22 +76,22 @@ class Pool:
         Returns:
             The module's description; items and seconds of the calls that warmed it up.
         Raises:
-            LoadFailed: an instance could not load; none is left running.
+            LoadFailed: an instance could not load, also if it was tried once more after a crash; none is left running.
         """
-        instances = [create_instance(slot.spec, self._models) for slot in self.slots]
-        loading = [asyncio.create_task(each.start(measure=not index and measure())) for index, each in enumerate(instances)]
+        loads = [FirstLoad(slot.spec, self._models) for slot in self.slots]
+        loading = [asyncio.create_task(each.run(measure=not index and measure())) for index, each in enumerate(loads)]
         try:
             await asyncio.gather(*loading)
         except BaseException:
-            for task, instance in zip(loading, instances, strict=True):
+            for task, load in zip(loading, loads, strict=True):
                 task.cancel()
-                instance.kill()  # at once: this may be cancelled a second time
+                load.instance.kill()  # at once: this may be cancelled a second time
             await asyncio.gather(*loading, return_exceptions=True)
-            await asyncio.gather(*(instance.stop(grace_s=0) for instance in instances))
+            await asyncio.gather(*(load.instance.stop(grace_s=0) for load in loads))
             raise
-        for slot, instance in zip(self.slots, instances, strict=True):
-            self._put(slot, instance)
-        return instances[0].description, instances[0].times
+        for slot, load in zip(self.slots, loads, strict=True):
+            self._put(slot, load.instance)
+        return loads[0].instance.description, loads[0].instance.times
 
     def serve(self) -> None:
         """Begin to compute queued batches."""

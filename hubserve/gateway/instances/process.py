@@ -151,6 +151,8 @@ class InstanceProcess(Instance):
             self._loop.call_later(_EXIT_TIMEOUT_S, self._give_up)
 
     def _give_up(self) -> None:
+        if self._child and self._child.poll() is None:
+            self._end_reason = self._end_reason or "closed its socket"
         self.kill()
         self._finish_output()
         self._announce_death()
@@ -168,6 +170,10 @@ class InstanceProcess(Instance):
         if status is None:
             return "closed its socket"
         return f"was killed by {_signal_name(-status)}" if status < 0 else f"exited with status {status}"
+
+    def _may_have_crashed(self) -> bool:
+        status = self._child.poll() if self._child else None
+        return status is not None and status < 0
 
 
 def _signal_name(number: int) -> str:

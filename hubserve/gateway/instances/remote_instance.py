@@ -50,6 +50,9 @@ class RemoteInstance(Instance):
     def _how_it_ended(self) -> str:
         return "closed its socket"
 
+    def _may_have_crashed(self) -> bool:
+        return True  # the other machine does not say how it ended
+
     async def _connect(self) -> None:
         address = parse_address(self.spec.address)
         key = identity(self.spec.token_file, self.spec.certificates)

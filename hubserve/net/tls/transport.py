@@ -48,14 +48,9 @@ class TlsTransport(asyncio.Transport):
     def decrypt(self) -> None:
         """Pass on what was received, unless the protocol has paused."""
         try:
-            while (self._incoming.pending or self._ssl.pending()) and not (self._reading_paused or self._closing or self._read_ended):
-                if self._is_buffered:
-                    self._fill_buffer()
-                else:
-                    data = self._ssl.read(_READ_BYTES)
-                    if not data:
-                        raise ssl.SSLZeroReturnError
-                    self._protocol.data_received(data)
+            may_have_more = True
+            while may_have_more and not (self._reading_paused or self._closing or self._read_ended):
+                may_have_more = self._fill_buffer() if self._is_buffered else self._read()
         except ssl.SSLWantReadError:  # the rest of a record is missing
             pass
         except ssl.SSLZeroReturnError:
@@ -65,16 +60,25 @@ class TlsTransport(asyncio.Transport):
         if self._outgoing.pending:  # such as the answer to an update of keys
             self._raw_write(self._take())
 
-    def _fill_buffer(self) -> None:
-        """Decrypt records into the protocol's buffer, as many as fit."""
+    def _read(self) -> bool:
+        """Decrypt a record; return True if there may be more."""
+        data = self._ssl.read(_READ_BYTES)
+        if not data:
+            raise ssl.SSLZeroReturnError
+        self._protocol.data_received(data)
+        return True
+
+    def _fill_buffer(self) -> bool:
+        """Decrypt records into the protocol's buffer, as many as fit; return True if there may be more."""
         buffer = self._protocol.get_buffer(-1)
-        size, count = len(buffer), 0
+        size, count, may_have_more = len(buffer), 0, False
         try:
             count = self._ssl.read(size, buffer)
             while count < size and self._incoming.pending:
                 part = self._ssl.read(size - count, buffer[count:])
-                if not part:
-                    break  # the next call finds the end again
+                if not part:  # the next call finds the end again
+                    may_have_more = True
+                    break
                 count += part
         except ssl.SSLError:
             if not count:
@@ -84,6 +88,7 @@ class TlsTransport(asyncio.Transport):
         if not count:
             raise ssl.SSLZeroReturnError
         self._protocol.buffer_updated(count)
+        return may_have_more or count == size
 
     def _end(self) -> None:
         """Handle that the client will send no more."""

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hubserve.access.key_file import changing
 from hubserve.access.keys import digest_of, new_key
 from hubserve.access.stored_keys import make_key
@@ -27,3 +29,11 @@ def remove_keys(path: Path, name: str) -> None:
 
 def bearer(text: str) -> "dict[str, str]":
     return {"Authorization": f"Bearer {text}"}
+
+
+def tensors(module: Any, name: str = "x", datatype: str = "FP32", array: Any = None) -> list[Any]:
+    """Make the inputs of a client of tritonclient: one tensor."""
+    array = np.ones((1, 4), np.float32) if array is None else array
+    sent = module.InferInput(name, list(array.shape), datatype)
+    sent.set_data_from_numpy(array)
+    return [sent]

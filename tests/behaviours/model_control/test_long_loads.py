@@ -41,15 +41,19 @@ def test_what_is_still_being_loaded_at_the_start_can_be_unloaded_and_leaves_noth
     server.wait_until_ready()
 
 
-def test_a_load_whose_process_is_killed_is_told(explicit: Any, tmp_path: Path, home: Path) -> None:
+def test_a_load_whose_process_is_killed_twice_fails(explicit: Any, tmp_path: Path, home: Path) -> None:
     pid = install_slow(tmp_path, home, load_s=60)
     client = explicit()
     with ThreadPoolExecutor() as pool:
         loading = pool.submit(requests.post, f"{client.server.url}/v2/repository/models/slow/load", timeout=60)
-        os.kill(int(wait_for(lambda: pid.exists() and pid.read_text())), signal.SIGKILL)
+        first = int(wait_for(lambda: pid.exists() and pid.read_text()))
+        os.kill(first, signal.SIGKILL)
+        second = int(wait_for(lambda: pid.read_text() not in ("", str(first)) and pid.read_text()))
+        os.kill(second, signal.SIGKILL)
         answer = loading.result()
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("failed to load 'slow', ")
+    assert "was killed by SIGKILL" in answer.json()["error"]
     assert states(client)["slow"][0] == "UNAVAILABLE"
 
 

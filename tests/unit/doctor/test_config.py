@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from hubserve.doctor.config import examine_config
+from hubserve.doctor.config.examine import examine_config
 from hubserve.doctor.findings import Finding
 from hubserve.engines.gpus import gpu_count
 from hubserve.gateway.instances.remote_key import make_key

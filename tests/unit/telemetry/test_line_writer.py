@@ -108,7 +108,7 @@ def test_lines_that_a_full_disk_did_not_take_are_counted_once_there_is_room(smal
     for number in range(count):
         writer.write(b'{"n": %d}\n' % number)
     deadline = time.monotonic() + 30
-    while not writer._lost and time.monotonic() < deadline:  # until the writing thread has tried
+    while not writer._missing and time.monotonic() < deadline:  # until the writing thread has tried
         time.sleep(0.01)
     filler.unlink()
     deadline = time.monotonic() + 30

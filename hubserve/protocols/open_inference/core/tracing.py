@@ -128,7 +128,7 @@ class Tracer:
             self._files.write()
         return self.settings(model)
 
-    def sample(self, model: str, version: str = "", request_id: str = "") -> AbstractContextManager[dict[str, int] | None]:
+    def sample(self, model: str, version: str = "", request_id: str = "") -> AbstractContextManager[dict[str, float] | None]:
         """Return a ``with`` block to put around the answering of a request, which writes a trace of every n-th.
 
         Args:
@@ -187,22 +187,24 @@ class Tracer:
         return f"{name}.{number // log_frequency}"
 
 
-class _Trace(AbstractContextManager[dict[str, int]]):
+class _Trace(AbstractContextManager[dict[str, float]]):
     """One traced request: collects its timestamps and writes them at the end of the ``with`` block."""
 
     def __init__(self, files: TraceFiles, file: str, trace: dict[str, Any]) -> None:
         self._files = files
         self._file = file
         self._trace = trace
-        self._marks: dict[str, int] = {}
+        self._marks: dict[str, float] = {}
 
-    def __enter__(self) -> dict[str, int]:
-        self._marks["begin"] = time.monotonic_ns()
+    def __enter__(self) -> dict[str, float]:
+        self._marks["begin"] = time.monotonic()
         return self._marks
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._marks["end"] = time.monotonic_ns()
+        self._marks["end"] = time.monotonic()
         if error is not None:
             self._trace["error"] = str(error) or type(error).__name__
-        self._trace["timestamps"] = [{"name": name, "ns": self._marks[mark]} for mark, name in _TIMESTAMP_NAMES if mark in self._marks]
+        self._trace["timestamps"] = [
+            {"name": name, "ns": int(self._marks[mark] * 1e9)} for mark, name in _TIMESTAMP_NAMES if mark in self._marks
+        ]
         self._files.add(self._file, self._trace)
