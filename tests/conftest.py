@@ -146,12 +146,14 @@ class Server:
 
     Attributes:
         headers: sent with each request of the methods below.
+        logs_its_start: False if the lines of its start go elsewhere than to ``log``, or nowhere.
     """
 
     def __init__(self, arguments: list[str], port: int, home: Path, log: Path, cwd: Path = ROOT, **environ: str) -> None:
         self.port, self.home, self.log = port, home, log
         self.url = f"http://127.0.0.1:{port}"
         self.headers: dict[str, str] = {}
+        self.logs_its_start = True
         command = [sys.executable, "-m", "hubserve", "serving", "start", *arguments]
         with log.open("w") as output:
             self.process = subprocess.Popen(
@@ -163,7 +165,9 @@ class Server:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"the server ended:\n{self.log.read_text()}"
             with contextlib.suppress(requests.ConnectionError):
-                if requests.get(self.url + "/health/ready", timeout=10).status_code == 200:
+                is_ready = requests.get(self.url + "/health/ready", timeout=10).status_code == 200
+                # the last line of the start can come a moment after the first request is answered
+                if is_ready and (not self.logs_its_start or "loaded in" in self.log.read_text()):
                     return self
             time.sleep(0.02)
         raise AssertionError(f"not ready in time:\n{self.log.read_text()}")
@@ -181,6 +185,14 @@ class Server:
     def status(self, module: str) -> dict[str, Any]:
         modules = requests.get(self.url + "/status", timeout=10, headers=self.headers).json()["modules"]
         return next(each for each in modules if each["name"] == module)
+
+    def waiting(self, module: str) -> int:
+        """Number of a module's requests that are neither answered nor given to an instance."""
+        return int(self.status(module)["queue"])
+
+    def computing(self, module: str) -> int:
+        """Number of batches that a module's instances have not answered."""
+        return int(sum(each["in_flight"] for each in self.status(module)["instances"]))
 
     def instance_pids(self, module: str) -> list[int]:
         return [each["pid"] for each in self.status(module)["instances"] if each["pid"]]
@@ -204,6 +216,7 @@ def servers(home: Path, folder: Path) -> Iterator[Start]:
         # raw requests in tests use x or here as the Host
         config.write_text(json.dumps({"modules_info": modules, "port": port, "allowed_hosts": ["x", "here"], **settings}))
         server = Server(["-c", str(config)], port, home, folder / f"server-{port}.log", **(environ or {}))
+        server.logs_its_start = "log_file" not in settings and settings.get("log_level", "info") in ("info", "debug")
         started.append(server)
         return server.wait_until_ready() if wait else server
 
@@ -234,8 +247,8 @@ def toy(name: str, **init_args: Any) -> dict[str, Any]:
     return {"init_args": {"directory": str(MODULES / name), **init_args}}
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 30) -> Any:
-    """Wait until a condition holds, and return what it gave."""
+def wait_for(condition: Callable[[], Any], timeout_s: float = 120) -> Any:
+    """Wait until a condition holds, and return what it gave; the time is for machines that have much else to do."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if result := condition():

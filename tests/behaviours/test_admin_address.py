@@ -137,7 +137,12 @@ def test_the_admin_port_and_socket_answer_every_admin_path(apart: Apart, path: s
         assert "there is nothing at" not in answer.text
         assert answer.status_code in (200, 204, 400, 404, 501), answer.text
         status, text = over_socket(apart.admin_socket, method, path, body)
-        assert (status, text) == (answer.status_code, answer.content)
+        assert (status, but_for_times(text)) == (answer.status_code, but_for_times(answer.content))
+
+
+def but_for_times(text: bytes) -> bytes:
+    """An answer without what changes in a status from one moment to the next."""
+    return re.sub(rb'"(silent_s|memory_mb)":[0-9.]+', b"", text)
 
 
 def call(channel: grpc.Channel, name: str, metadata: Any = ()) -> Any:
@@ -343,7 +348,7 @@ def test_hubs_commands_find_the_server_and_its_socket_goes_with_it(start: Start,
     assert [each["name"] for each in json.loads(status.stdout)["modules"]] == ["shout"]
     assert hub("serving", "reload", "-p", server.port, home=home).returncode == 0
     assert hub("serving", "stop", "-p", server.port, home=home).returncode == 0
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
     assert not own.exists()
 
 
@@ -356,7 +361,7 @@ def test_a_socket_left_behind_is_replaced_and_one_in_use_or_another_file_is_not(
         assert reason in second.stderr
     assert over_socket(tmp_path / "own.sock", "GET", "/status")[0] == 200
     first.process.kill()
-    first.process.wait(20)
+    first.process.wait(60)
     assert (tmp_path / "own.sock").is_socket()
     start({"shout": toy("shout")}, admin_socket="own.sock")
     assert over_socket(tmp_path / "own.sock", "GET", "/status")[0] == 200

@@ -164,11 +164,12 @@ def test_ctrl_c_shows_what_was_measured_and_stops_the_server(home: Path) -> None
             assert process.poll() is None
         children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=60)
+        out, rest = process.communicate(timeout=60)
     assert process.returncode == 130
     document = json.loads(out)
     assert document["interrupted"] is True
-    assert len(document["steps"][0]["rounds"]) == 2
+    begun = max([3, *(int(line.partition("/")[0]) for line in rest.splitlines() if re.match(r"\d+/100", line))])
+    assert len(document["steps"][0]["rounds"]) in (begun - 1, begun), "those that were complete"
     assert len(children) == 2
     wait_for(lambda: not any(each.is_running() for each in children))
 

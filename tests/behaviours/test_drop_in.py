@@ -192,7 +192,7 @@ def test_several_modules_follow_one_flag_or_several(home: Path, tmp_path: Path) 
         assert noted["module"] == ["shout", "old-style", "doubler"]
         assert isinstance(noted["start_time"], float)
         assert hub("serving", "stop", "--port", port, home=home).returncode == 0
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
     finally:
         server.process.kill()
         server.process.wait()

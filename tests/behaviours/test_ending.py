@@ -31,14 +31,14 @@ def test_an_end_at_once_waits_for_no_request_and_leaves_nothing(start: Start, ho
     server = start({"faulty": toy("faulty")})
     pids = server.instance_pids("faulty")
     with ThreadPoolExecutor() as threads:
-        answer = threads.submit(server.predict, "faulty", json={"how": "sleep", "text": "50"})
-        time.sleep(0.3)
+        answer = threads.submit(server.predict, "faulty", json={"how": "sleep", "text": "600"})
+        wait_for(lambda: server.computing("faulty"))
         for number in numbers:
             server.process.send_signal(number)
-            time.sleep(0.3)
-        assert server.process.wait(20) == 0
+            time.sleep(0.3)  # two signals at the same moment would be one
+        assert server.process.wait(60) == 0
         with contextlib.suppress(requests.ConnectionError):
-            assert answer.result(20).status_code >= 500
+            assert answer.result(60).status_code >= 500
     assert noted_files(home) == []
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in pids))
     assert "Traceback" not in server.log.read_text()
@@ -63,11 +63,11 @@ def test_a_closed_terminal_ends_the_server_once_requests_are_answered(home: Path
     try:
         wait_for(lambda: answers(url + "/health/ready"))
         with ThreadPoolExecutor() as threads:
-            answer = threads.submit(requests.post, f"{url}/predict/faulty", json={"how": "sleep", "text": "1"}, timeout=30)
-            time.sleep(0.4)
+            answer = threads.submit(requests.post, f"{url}/predict/faulty", json={"how": "sleep", "text": "1"}, timeout=60)
+            wait_for(lambda: requests.get(f"{url}/status", timeout=60).json()["modules"][0]["instances"][0]["in_flight"])
             os.close(ours)  # the kernel signals the server and its instances
             assert answer.result().json()["status"] == "000"
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert noted_files(home) == []
     finally:
         process.kill()
@@ -98,7 +98,7 @@ def test_a_signal_as_soon_as_the_server_is_noted_leaves_no_note(home: Path, tmp_
     try:
         wait_for((home / "conf" / f"serving_{port}.json").exists)
         server.process.send_signal(number)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(60) == 0
         assert noted_files(home) == []
     finally:
         server.process.kill()
@@ -123,7 +123,7 @@ def test_a_start_that_fails_late_leaves_no_note(home: Path, tmp_path: Path) -> N
 @pytest.fixture
 def bystander() -> Iterator["subprocess.Popen[bytes]"]:
     """Start a process that is not a server but has the command line of one."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "hub", "serving", "start"])
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "hub", "serving", "start"])
     yield process
     process.kill()
     process.wait()
@@ -152,7 +152,7 @@ def test_stop_spares_a_process_that_has_the_id_of_a_killed_server(
     try:
         again.wait_until_ready()
         assert hub("serving", "stop", "-p", server.port, home=home).returncode == 0
-        assert again.process.wait(10) == 0
+        assert again.process.wait(60) == 0
     finally:
         again.process.kill()
         again.process.wait()

@@ -106,7 +106,7 @@ def test_a_choice_made_under_load_is_measured_again_once_and_swapped_without_a_g
             assert (served.description.engine or {})["name"] == slowest
             pid, answers = served.pool.slots[0].instance.pid, []  # type: ignore[union-attr]
             watch.start()
-            for _ in range(1200):
+            for _ in range(6000):
                 answers.append((await plane.infer(InferRequest("chosen", tensors={"x": x}, wants_json=False))).tensors)
                 if served.description.engine["name"] != slowest:  # type: ignore[index]
                     break

@@ -33,7 +33,7 @@ class TritonPythonModel:
             if x[0, 0] < 0:
                 raise ValueError("no negative numbers")
             open(os.path.join(FOLDER, self.name), "w").close()
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 120
             while not all(os.path.exists(os.path.join(FOLDER, each)) for each in ("left", "right")) and time.monotonic() < deadline:
                 time.sleep(0.01)
             met = time.monotonic() < deadline

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -219,10 +218,7 @@ def interrupted(home: Path, tmp_path: Path, packages: Path) -> Iterator["subproc
 def test_ctrl_c_while_an_environment_is_built_leaves_nothing(home: Path, interrupted: "subprocess.Popen[str]") -> None:
     interrupted.send_signal(2)
     assert interrupted.wait(60) == 130
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and any((home / "tmp").iterdir()):
-        time.sleep(0.02)
-    assert not list((home / "tmp").iterdir())
+    wait_for(lambda: not list((home / "tmp").iterdir()))
     assert not [each for each in (home / "environments").iterdir() if not each.name.startswith(".")]
     assert not (home / "modules" / "slow").exists()
 

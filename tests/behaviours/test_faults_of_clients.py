@@ -68,7 +68,13 @@ class Served(NamedTuple):
         """Return the lines since a position of the log, once that of a last request with this id has come."""
         requests.get(self.server.url + "/health/live", headers={"X-Request-Id": marker}, timeout=30)
         wait_for(lambda: f'"{marker}"' in self.server.log.read_text())
-        return [json.loads(line) for line in self.server.log.read_text()[since:].splitlines()]
+        return [json.loads(line) for line in complete_lines(self.server)[since:].splitlines()]
+
+
+def complete_lines(server: Server) -> str:
+    """The log but for a line that is being written."""
+    text = server.log.read_text()
+    return text[: text.rfind("\n") + 1]
 
 
 @contextlib.contextmanager
@@ -81,7 +87,6 @@ def serving(home: Path, folder: Path, *, apart: bool) -> Iterator[Served]:
     with servers(home, folder) as start:
         grpc_port = free_port() if apart else port
         server = start(calm_modules(folder / "modules"), **logs, **limits, port=port, grpc_port=grpc_port)
-        wait_for(lambda: "loaded in" in server.log.read_text())  # the last line of the start, which can come after the first request
         yield Served(server, f"127.0.0.1:{grpc_port}")
 
 
@@ -104,7 +109,7 @@ def _log_is_fine(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
         return
     served: Served = request.getfixturevalue(name)
-    since = len(served.server.log.read_text())
+    since = len(complete_lines(served.server))
     yield
     check_lines(served.new_lines(since, f"last-of-{abs(hash(request.node.name))}"))
 

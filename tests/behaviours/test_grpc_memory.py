@@ -19,8 +19,14 @@ PENDING = 6 << 20
 
 
 @pytest.fixture(scope="module")
-def address(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    slow = {"doubler": {**toy("doubler", delay_s=2.5), "workers": 1}}
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that holds up the doubler for as long as it is there."""
+    return tmp_path_factory.mktemp("gate") / "closed"
+
+
+@pytest.fixture(scope="module")
+def address(shared_home: Path, tmp_path_factory: pytest.TempPathFactory, gate: Path) -> Iterator[str]:
+    slow = {"doubler": {**toy("doubler", gate=str(gate)), "workers": 1}}
     with servers(shared_home, tmp_path_factory.mktemp("grpc_memory")) as start:
         yield start_with_grpc(start, "tensors", modules=slow, max_pending_bytes=PENDING)[1]
 
@@ -46,31 +52,35 @@ def answered(client: triton.InferenceServerClient) -> int:
 
 
 @contextlib.contextmanager
-def waiting_answers(client: triton.InferenceServerClient) -> Iterator[Any]:
-    """Open a stream whose large answers are ready and wait behind a slow one."""
+def waiting_answers(client: triton.InferenceServerClient, gate: Path) -> Iterator[Any]:
+    """Open a stream whose large answers are ready and wait behind one that is not computed before the gate is opened."""
     answers, before = Answers(), answered(client)
+    gate.touch()
     client.start_stream(answers)
     client.async_stream_infer("doubler", [tensor("x", np.ones((1, 1), np.float32))], request_id="slow")
     for number in range(4):
         client.async_stream_infer("tensors", sized(400_000), request_id=str(number))
     # No other test may send requests before all are in: one more could exceed the limit.
     wait_for(lambda: answered(client) == before + 4)
-    yield answers
+    try:
+        yield answers
+    finally:
+        gate.unlink(missing_ok=True)
 
 
-def test_answers_that_wait_for_their_turn_count_and_are_given_back(address: str) -> None:
+def test_answers_that_wait_for_their_turn_count_and_are_given_back(address: str, gate: Path) -> None:
     with triton.InferenceServerClient(address) as client, triton.InferenceServerClient(address) as other:
-        with waiting_answers(client) as answers:
+        with waiting_answers(client, gate) as answers:
             assert not fits(other, PENDING - 1_000_000)
+            gate.unlink()
             assert [answers.next().get_response().id for _ in range(5)] == ["slow", "0", "1", "2", "3"]
             client.stop_stream()
         wait_for(lambda: fits(other, PENDING - 100_000))
 
 
-def test_a_stream_that_is_cancelled_gives_back_what_its_waiting_answers_held(address: str) -> None:
-    with triton.InferenceServerClient(address) as client, triton.InferenceServerClient(address) as other:
-        with waiting_answers(client):
-            client.stop_stream(cancel_requests=True)
+def test_a_stream_that_is_cancelled_gives_back_what_its_waiting_answers_held(address: str, gate: Path) -> None:
+    with triton.InferenceServerClient(address) as client, triton.InferenceServerClient(address) as other, waiting_answers(client, gate):
+        client.stop_stream(cancel_requests=True)
         wait_for(lambda: fits(other, PENDING - 100_000))
 
 

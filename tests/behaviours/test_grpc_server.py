@@ -17,7 +17,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from tests.behaviours.grpc_clients import Answers, start_with_grpc, tensor, texts, write_certificate
-from tests.conftest import MODULES, Start, free_port, hub, toy, wait_for
+from tests.behaviours.test_metrics import scrape, total
+from tests.conftest import MODULES, Server, Start, free_port, hub, toy, wait_for
 from tests.unit.net.http2.raw import PREFACE, SETTINGS, frame
 
 ONES = np.ones((1, 3), np.float32)
@@ -119,7 +120,7 @@ def test_http_and_grpc_may_share_one_port(start: Start) -> None:
         stopped = pool.submit(server.process.send_signal, signal.SIGTERM)
         assert called.next().as_numpy("results").size == 1
         stopped.result()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
 
 
 def test_messages_are_bounded_by_a_setting_of_their_own(start: Start) -> None:
@@ -129,46 +130,61 @@ def test_messages_are_bounded_by_a_setting_of_their_own(start: Start) -> None:
         client.infer("doubler", [tensor("x", np.ones((1, 300), np.float32))])
 
 
-def test_requests_in_progress_are_bounded(start: Start) -> None:
+def until(path: Path) -> list[triton.InferInput]:
+    """The inputs of a request that ``faulty`` computes until a file is there."""
+    return [tensor("arguments", texts(json.dumps({"how": "until", "text": str(path)}).encode()), "BYTES")]
+
+
+def ended(server: Server) -> float:
+    """Number of requests that are over, whatever became of them."""
+    return total(scrape(server.url), "hubserve_requests_total", module="faulty")
+
+
+def test_requests_in_progress_are_bounded(start: Start, tmp_path: Path) -> None:
     _, address = start_with_grpc(start, "faulty", max_concurrency=2)
     with triton.InferenceServerClient(address) as client, ThreadPoolExecutor(8) as pool:
 
         def ask(_: int) -> str:
             try:
-                client.infer("faulty", [tensor("arguments", texts(SLEEP), "BYTES")])
+                client.infer("faulty", until(tmp_path / "go on"))
             except InferenceServerException as error:
                 return str(error.status())
             return "ok"
 
-        told = list(pool.map(ask, range(8)))
+        asked = [pool.submit(ask, number) for number in range(8)]
+        wait_for(lambda: sum(each.done() for each in asked) == 6)
+        (tmp_path / "go on").touch()
+        told = [each.result() for each in asked]
     assert set(told) <= {"ok", "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.UNAVAILABLE"}
     assert told.count("ok") == 2
 
 
-def test_a_client_s_deadline_ends_its_call_and_drops_its_work(start: Start) -> None:
+def test_a_client_s_deadline_ends_its_call_and_drops_its_work(start: Start, tmp_path: Path) -> None:
     server, address = start_with_grpc(start, "faulty")
     with triton.InferenceServerClient(address) as client:
-        sleeping = client.async_infer("faulty", [tensor("arguments", texts(SLEEP), "BYTES")], Answers())
+        sleeping = client.async_infer("faulty", until(tmp_path / "go on"), Answers())
         wait_for(lambda: server.status("faulty")["requests"] == 1)
         with pytest.raises(InferenceServerException, match="DEADLINE_EXCEEDED"):
             client.infer("faulty", [tensor("arguments", texts(b"{}"), "BYTES")], client_timeout=0.2)
-        wait_for(lambda: server.status("faulty")["queue"] == 0)
+        wait_for(lambda: ended(server) == 1)
         sleeping.cancel()
+        (tmp_path / "go on").touch()
         result = client.infer("faulty", [tensor("arguments", texts(b"{}"), "BYTES")])
     assert b'"calls":2' in result.as_numpy("results")[0].replace(b" ", b""), "what nobody waits for any more is not computed"
 
 
-def test_a_call_that_its_client_cancels_is_not_computed(start: Start) -> None:
+def test_a_call_that_its_client_cancels_is_not_computed(start: Start, tmp_path: Path) -> None:
     server, address = start_with_grpc(start, "faulty")
     with triton.InferenceServerClient(address) as client:
         answers = Answers()
-        client.async_infer("faulty", [tensor("arguments", texts(SLEEP), "BYTES")], answers)
+        client.async_infer("faulty", until(tmp_path / "go on"), answers)
         wait_for(lambda: server.status("faulty")["requests"] == 1)
         calls = [client.async_infer("faulty", [tensor("arguments", texts(b"{}"), "BYTES")], Answers()) for _ in range(10)]
         wait_for(lambda: server.status("faulty")["requests"] == 11)
         for call in calls:
             call.cancel()
-        wait_for(lambda: server.status("faulty")["queue"] == 0)
+        wait_for(lambda: ended(server) == 10)
+        (tmp_path / "go on").touch()
         assert b'"calls"' in answers.next().as_numpy("results")[0]
         result = client.infer("faulty", [tensor("arguments", texts(b"{}"), "BYTES")])
     assert b'"calls":2' in result.as_numpy("results")[0].replace(b" ", b"")
@@ -186,7 +202,7 @@ def test_a_server_that_is_told_to_stop_finishes_calls_and_streams_first(start: S
         assert called.next().as_numpy("results").size == 1
         assert streamed.next().as_numpy("results").size == 1
         assert streamed.next().status() == "StatusCode.UNAVAILABLE", "a stream that waits for requests does not hold the server up"
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
 
 
 def test_instances_that_die_are_replaced_while_grpc_clients_call(start: Start) -> None:
@@ -200,9 +216,10 @@ def test_instances_that_die_are_replaced_while_grpc_clients_call(start: Start) -
     assert server.instance_pids("faulty") != before
 
 
-def test_http_and_grpc_requests_are_computed_together(start: Start) -> None:
-    port = free_port()
-    server = start({"doubler": {**toy("doubler", delay_s=0.5), "workers": 1, "preferred_batch_sizes": [6]}}, grpc_port=port)
+def test_http_and_grpc_requests_are_computed_together(start: Start, tmp_path: Path) -> None:
+    port, gate = free_port(), tmp_path / "gate"
+    doubler = toy("doubler", delay_s=0.5, gate=str(gate))
+    server = start({"doubler": {**doubler, "workers": 1, "preferred_batch_sizes": [6]}}, grpc_port=port)
     together: list[int] = []
 
     def over_http() -> None:
@@ -210,6 +227,7 @@ def test_http_and_grpc_requests_are_computed_together(start: Start) -> None:
 
     with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
         answers = Answers()
+        gate.touch()
         client.async_infer("doubler", [tensor("x", ONES)], answers)
         wait_for(lambda: server.status("doubler")["requests"] == 1)
         for _ in range(5):  # they wait until the first is done
@@ -217,6 +235,8 @@ def test_http_and_grpc_requests_are_computed_together(start: Start) -> None:
         wait_for(lambda: server.status("doubler")["requests"] == 6)
         thread = threading.Thread(target=over_http)
         thread.start()
+        wait_for(lambda: server.status("doubler")["requests"] == 7)
+        gate.unlink()
         thread.join()
         for _ in range(6):
             assert answers.next().as_numpy("y").tolist() == (ONES * 2).tolist()
@@ -242,7 +262,7 @@ def test_the_command_line_opens_a_free_port_and_logs_it(home: Path, tmp_path: Pa
     ]
     with log.open("w") as output, subprocess.Popen(command, stderr=output, env={**os.environ, "HUB_HOME": str(home)}) as process:
         try:
-            wait_for(lambda: "loaded in" in log.read_text(), 60)
+            wait_for(lambda: "loaded in" in log.read_text())
             address = log.read_text().partition("grpc://")[2].partition(" ")[0]
             assert doubled(address) == (ONES * 2).tolist()
         finally:

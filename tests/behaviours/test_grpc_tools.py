@@ -12,13 +12,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.conftest import Server, free_port
 
-SLOW = """import time
+SLOW = """import os
+import time
 import triton_python_backend_utils as pb_utils
 
 
 class TritonPythonModel:
     def initialize(self, args):
-        time.sleep(3)
+        while not os.path.exists(GO_ON):
+            time.sleep(0.05)
 
     def execute(self, requests):
         return [pb_utils.InferenceResponse([]) for _ in requests]
@@ -33,7 +35,7 @@ STATUS = health_pb2.HealthCheckResponse
 def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("tools")
     (folder / "store" / "slow" / "1").mkdir(parents=True)
-    (folder / "store" / "slow" / "1" / "model.py").write_text(SLOW)
+    (folder / "store" / "slow" / "1" / "model.py").write_text(SLOW.replace("GO_ON", repr(str(folder / "go on"))))
     (folder / "store" / "slow" / "config.pbtxt").write_text(CONFIG)
     port = free_port()
     arguments = ["--model-store", str(folder / "store"), "--port", str(port), "--grpc-port", str(port)]
@@ -48,17 +50,31 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture(scope="module")
 def channel(server: Server) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as opened:
-        grpc.channel_ready_future(opened).result(30)
+        grpc.channel_ready_future(opened).result(120)
         yield opened
 
 
+def go_on(server: Server) -> None:
+    """Let the model be loaded."""
+    (server.log.parent / "go on").touch()
+
+
+@pytest.fixture
+def loaded(server: Server, channel: grpc.Channel) -> None:
+    """The model is loaded."""
+    go_on(server)
+    server.wait_until_ready()
+
+
 def watch(channel: grpc.Channel, service: str = "") -> Any:
-    return health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service), timeout=60)
+    return health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=service), timeout=240)
 
 
-def test_a_watcher_learns_that_the_models_are_loaded_now(channel: grpc.Channel) -> None:
+def test_a_watcher_learns_that_the_models_are_loaded_now(server: Server, channel: grpc.Channel) -> None:
     statuses = watch(channel, "inference.GRPCInferenceService")
-    assert [next(statuses).status, next(statuses).status] == [STATUS.NOT_SERVING, STATUS.SERVING]
+    assert next(statuses).status == STATUS.NOT_SERVING
+    go_on(server)
+    assert next(statuses).status == STATUS.SERVING
     statuses.cancel()
 
 
@@ -68,6 +84,7 @@ def test_a_service_that_there_is_not_is_watched_as_unknown(channel: grpc.Channel
     statuses.cancel()
 
 
+@pytest.mark.usefixtures("loaded")
 def test_so_many_may_watch_and_no_more(channel: grpc.Channel) -> None:
     watching = [watch(channel) for _ in range(100)]
     assert {next(each).status for each in watching} == {STATUS.SERVING}
@@ -141,6 +158,7 @@ def test_bytes_that_are_not_a_request_end_the_call_with_a_reason(channel: grpc.C
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.usefixtures("loaded")
 def test_stopping_tells_those_who_watch_and_ends_what_is_open(server: Server, channel: grpc.Channel) -> None:
     statuses = watch(channel)
     assert next(statuses).status == STATUS.SERVING
@@ -155,7 +173,7 @@ def test_stopping_tells_those_who_watch_and_ends_what_is_open(server: Server, ch
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "being stopped" in raised.value.details()
     is_over.set()
-    assert server.process.wait(30) == 0
+    assert server.process.wait(60) == 0
 
 
 def kept_open(is_over: threading.Event) -> Iterator[bytes]:

@@ -15,7 +15,8 @@ def logged(start: Start) -> Server:
 
 
 def lines_of(server: Server) -> list[dict]:
-    return [json.loads(line) for line in server.log.read_text().splitlines() if line.startswith("{")]
+    complete = server.log.read_text().rpartition("\n")[0]
+    return [json.loads(line) for line in complete.splitlines() if line.startswith("{")]
 
 
 def test_each_request_is_one_json_line_with_its_id_and_the_traceback_of_a_module_has_it_too(logged):
@@ -37,7 +38,7 @@ def test_each_request_is_one_json_line_with_its_id_and_the_traceback_of_a_module
     assert (line["bytes_in"], line["error"]) == (len('{"text": "hi"}'), "")
     assert line["ms"] >= line["compute_ms"] >= 0
     assert (found[made]["status"], found[made]["error"]) == (500, "module_failed")
-    tracebacks = [each for each in lines_of(logged) if "Traceback" in each.get("message", "")]
+    tracebacks = wait_for(lambda: [each for each in lines_of(logged) if "Traceback" in each.get("message", "")])
     assert [each["request_id"] for each in tracebacks] == [made]
 
 

@@ -66,7 +66,7 @@ def server(store: Path, shared_home: Path, tmp_path_factory: pytest.TempPathFact
 
 def wait_until_loaded(server: Server) -> None:
     """Not all are ever ready where one is bad: the log tells when the others are."""
-    wait_for(lambda: "loaded in" in server.log.read_text() or server.process.poll() is not None, 60)
+    wait_for(lambda: "loaded in" in server.log.read_text() or server.process.poll() is not None, 240)
     assert server.process.poll() is None, server.log.read_text()
 
 

@@ -23,7 +23,7 @@ def talkative(shared_home: Path, tmp_path_factory: pytest.TempPathFactory):
 
 def lines_of(server: Server) -> list[dict]:
     """The complete lines of the server's log, all of which are JSON."""
-    return [json.loads(line) for line in server.log.read_text().splitlines()]
+    return [json.loads(line) for line in server.log.read_text().rpartition("\n")[0].splitlines()]
 
 
 def said(server: Server, text: str, count: int = 1) -> list[dict]:
@@ -194,7 +194,7 @@ def test_coroutines_that_run_at_the_same_time_name_the_request_of_their_own(star
 
 def test_what_is_written_for_a_batch_names_all_of_its_requests(start, tmp_path):
     module = served_under("doubler", "printing", tmp_path, {"time.sleep(self.delay_s)": "os.write(1, b'native\\n'); print('sum', x.sum())"})
-    server = start({"printing": {**module, "workers": 1, "max_queue_delay_ms": 2000, "preferred_batch_sizes": [3]}}, log_format="json")
+    server = start({"printing": {**module, "workers": 1, "max_queue_delay_ms": 20_000, "preferred_batch_sizes": [3]}}, log_format="json")
 
     def infer(value: float, request_id: str) -> requests.Response:
         body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [value]}]}
@@ -209,5 +209,5 @@ def test_what_is_written_for_a_batch_names_all_of_its_requests(start, tmp_path):
     named = line["request_id"].split(",")
     assert len(named) == 3
     assert {"id-1", "id-2"} < set(named), "the third has one that was made for this line"
-    native = [each for each in lines_of(server) if each["message"] == "native" and "request_id" in each]
+    native = wait_for(lambda: [each for each in lines_of(server) if each["message"] == "native" and "request_id" in each])
     assert set(native[-1]["request_id"].split(",")) >= {"id-1", "id-2"}

@@ -173,7 +173,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with servers(shared_home, folder) as start:
         modules = {"gives": {"workers": 1, "init_args": {"directory": str(folder / "gives")}}}
         running = start(modules, wait=False, model_store=[str(store)], workers=1)
-        wait_for(lambda: "loaded in" in running.log.read_text() or running.process.poll() is not None, 60)
+        wait_for(lambda: "loaded in" in running.log.read_text() or running.process.poll() is not None, 240)
         assert running.process.poll() is None, running.log.read_text()
         yield running
 

@@ -26,7 +26,7 @@ ensemble_scheduling {{ step [
 def started(store: Path, home: Path, folder: Path, *more: str) -> Server:
     port = free_port()
     server = Server(["--model-store", str(store), "--port", str(port), "-w", "1", *more], port, home, folder / "server.log")
-    wait_for(lambda: _has_loaded(server), 60)
+    wait_for(lambda: _has_loaded(server), 240)
     return server
 
 

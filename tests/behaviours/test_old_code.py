@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import MODULES, Server, hub, servers
+from tests.conftest import MODULES, Server, hub, servers, wait_for
 
 FOLDER = MODULES / "old_code"
 #: each module, its request and its answer; pictures have a test of their own
@@ -60,7 +60,7 @@ def test_pictures_go_in_and_out_as_bytes_of_strings(server: Server, cat_photo: P
 def test_the_log_tells_each_old_name_once_with_its_place(server: Server) -> None:
     for _ in range(2):
         server.results("old_drawing", text="text")
-    logged = [line for line in server.log.read_text().splitlines() if "no longer has PIL.Image.ANTIALIAS" in line]
+    logged = wait_for(lambda: [line for line in server.log.read_text().splitlines() if "no longer has PIL.Image.ANTIALIAS" in line])
     assert len(logged) == 1
     assert re.search(r"/old_drawing/\S*/module\.py, line \d+: PIL [0-9.]+ no longer has", logged[0])
 

@@ -15,7 +15,7 @@ def server(shared_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     installed = hub("install", MODULES / "pools", home=shared_home)
     assert installed.returncode == 0, installed.stderr
     with servers(shared_home, tmp_path_factory.mktemp("pools")) as start:
-        yield start({"pools": {"workers": 1, "compute_timeout_s": 30}})
+        yield start({"pools": {"workers": 1, "compute_timeout_s": 120}})
 
 
 def ask(server: Server, what: str, **arguments: Any) -> Any:

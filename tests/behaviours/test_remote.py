@@ -118,7 +118,7 @@ FORKS = LISTEN.replace(
 import sys
 from pathlib import Path
 from hubserve.wire.tls import SharedKey
-remote_listener.listen("127.0.0.1:0", SharedKey(Path(sys.argv[-1])), lambda fd: ["sh", "-c", "sleep 5 & exit 0"])
+remote_listener.listen("127.0.0.1:0", SharedKey(Path(sys.argv[-1])), lambda fd: ["sh", "-c", "sleep 60 & exit 0"])
 """,
 )
 
@@ -320,7 +320,7 @@ def test_silent_strangers_cost_no_place_and_are_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_handshake_that_drips_is_cut_off(tmp_path: Path) -> None:
-    with listener(tmp_path, handshake_s=1) as found, socket.create_connection(found.where) as drip:
+    with listener(tmp_path, handshake_s=3) as found, socket.create_connection(found.where) as drip:
         sent = 0
         with suppress(OSError):
             for byte in b"\x16\x03\x01\x02\x00" + bytes(500):
@@ -362,7 +362,7 @@ def takes(found: Listener) -> bool:
 
 def test_an_instance_that_ends_is_noticed_though_a_process_that_it_left_holds_its_socket(tmp_path: Path) -> None:
     with listener(tmp_path, code=FORKS) as found, found.connect(ASK_INSTANCE) as instance:
-        instance.settimeout(4)  # what it left goes on for 5 s
+        instance.settimeout(50)  # what it left goes on for 60 s
         assert instance.recv(1) == b""
 
 
@@ -396,7 +396,7 @@ def test_an_address_where_nothing_listens_is_told_with_what_to_start_there(start
     make_key(token_file)
     address = f"127.0.0.1:{free_port()}"
     server = start({"doubler": {**toy("doubler"), "addresses": [address], "token_file": str(token_file)}}, wait=False)
-    assert server.process.wait(30) == 1
+    assert server.process.wait(60) == 1
     assert f"no instance is available at {address}" in server.log.read_text()
     assert f"python -m hubserve.instance --listen {address}" in server.log.read_text()
 

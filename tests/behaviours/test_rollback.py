@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ def test_a_rollback_moves_the_traffic_back_and_loses_no_request(install, start: 
     server = start({"teller": {}})
     assert install("1.1.0").returncode == 0
     with load(server) as answers:
-        time.sleep(0.3)
+        wait_for(lambda: len(answers) > 8)
         done = hub("rollback", "teller", home=home)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stdout.splitlines() == [
@@ -32,7 +31,7 @@ def test_a_rollback_moves_the_traffic_back_and_loses_no_request(install, start: 
             f"server on port {server.port}: teller 1.0.0 answers now, in place of 1.1.0",
         ]
         at_swap = len(answers)
-        time.sleep(0.3)
+        wait_for(lambda: len(answers) > at_swap + 20)
     assert [each for each in answers if "error" in each] == []
     assert {each["version"] for each in answers[at_swap + 8 :]} == {"1.0.0"}
     assert "1.0.0 (current)" in hub("list", home=home).stdout
@@ -107,9 +106,10 @@ def test_when_the_served_version_is_removed_one_that_is_left_takes_over(install,
     install("1.2.0")
     assert hub("uninstall", "teller==1.2.0", home=home).returncode == 1
     with load(server) as answers:
-        time.sleep(0.2)
+        wait_for(lambda: len(answers) > 8)
         done = hub("uninstall", "teller==1.2.0", "--force", "--json", home=home)
-        time.sleep(0.2)
+        at_swap = len(answers)
+        wait_for(lambda: len(answers) > at_swap + 20)
     assert [(each["state"], each["version"], each["was"]) for each in json.loads(done.stdout)["servers"]] == [("loaded", "1.1.0", "1.2.0")]
     assert [each for each in answers if "error" in each] == []
     assert answers[-1]["version"] == "1.1.0"

@@ -110,17 +110,21 @@ def test_warm_up_is_computed_before_the_module_is_ready_and_fails_its_load(tmp_p
     run(module, scenario)
 
 
-def test_a_request_that_waits_for_too_long_is_refused_and_one_that_is_begun_is_not() -> None:
+def test_a_request_that_waits_for_too_long_is_refused_and_one_that_is_begun_is_not(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
     async def scenario(dataplane: DataPlane) -> None:
+        gate.touch()
         begun = asyncio.create_task(dataplane.infer(numbers(1)))
         await asyncio.sleep(0.05)
         with pytest.raises(Unavailable, match="Request timeout expired"):
             await dataplane.infer(numbers(2))
+        gate.unlink()
         assert (await begun).tensors is not None
         (stats,) = [each.statistics for each in dataplane]
         assert (stats.success.count, stats.fail.count) == (1, 1)
 
-    run(plan_of("doubler", {"delay_s": 0.4}, max_batch_size=1, max_queue_wait_ms=20), scenario)
+    run(plan_of("doubler", {"gate": str(gate)}, max_batch_size=1, max_queue_wait_ms=20), scenario)
 
 
 def test_answers_come_in_the_order_of_the_requests_where_that_is_set() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -168,26 +169,35 @@ def test_what_an_instance_knew_is_lost_with_it_and_said_so_to_whoever_goes_on() 
 
 
 @pytest.mark.parametrize("states", [[], [SUM]], ids=["without a state", "with a state"])
-def test_a_request_that_fails_does_not_have_others_computed_twice(states: list[State]) -> None:
+def test_a_request_that_fails_does_not_have_others_computed_twice(states: list[State], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
     async def scenario(dataplane: DataPlane) -> None:
         for name in (1, 2):
             await ask(dataplane, 1, name, start=True)
+        gate.touch()
         begun = asyncio.create_task(ask(dataplane, 0, 3, start=True))
-        await asyncio.sleep(0.02)  # the next two are computed together
-        answers = await asyncio.gather(ask(dataplane, 10, 1), ask(dataplane, float("nan"), 2), return_exceptions=True)
+        await asyncio.sleep(0.02)
+        both = [asyncio.create_task(ask(dataplane, number, name)) for number, name in ((10, 1), (float("nan"), 2))]
+        await asyncio.sleep(0.02)
+        gate.unlink()  # these two, which wait, are computed together
+        answers = await asyncio.gather(*both, return_exceptions=True)
         assert all(isinstance(each, HubError) for each in answers)
         await begun
         assert (await ask(dataplane, 100, 2))["sum"] == 101.0
         assert (await ask(dataplane, 100, 1))["sum"] in ((101.0,) if states else (101.0, 111.0)), "10 is added once at most"
 
-    run(plan({"by": "state" if states else "id", "delay_s": 0.1}, strategy=OLDEST, slots=4, states=states), scenario)
+    run(plan({"by": "state" if states else "id", "delay_s": 0.1, "gate": str(gate)}, strategy=OLDEST, slots=4, states=states), scenario)
 
 
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "begun anew"])
-def test_a_sequence_whose_first_request_was_given_up_does_not_go_on_without_it(begun: bool) -> None:
+def test_a_sequence_whose_first_request_was_given_up_does_not_go_on_without_it(begun: bool, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
     async def scenario(dataplane: DataPlane) -> None:
         if begun:
             await ask(dataplane, 1, 2, start=True)
+        gate.touch()
         busy = asyncio.create_task(ask(dataplane, 1, 1, start=True))
         await asyncio.sleep(0.05)
         first = asyncio.create_task(ask(dataplane, 1, 2, start=True))
@@ -195,11 +205,13 @@ def test_a_sequence_whose_first_request_was_given_up_does_not_go_on_without_it(b
         second = asyncio.create_task(ask(dataplane, 1, 2))
         await asyncio.sleep(0)
         first.cancel()
+        await asyncio.sleep(0)
+        gate.unlink()
         with pytest.raises(InstanceDied, match="sequence 2 .* its first request was given up"):
             await second
         await busy
 
-    run(plan({"delay_s": 0.3}), scenario)
+    run(plan({"delay_s": 0.3, "gate": str(gate)}), scenario)
 
 
 def test_the_first_state_can_be_given() -> None:

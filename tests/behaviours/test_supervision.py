@@ -26,7 +26,7 @@ def check_doubled(answers: list[dict[str, Any]]) -> None:
 
 
 def test_requests_of_a_hung_instance_are_answered_by_another(start: Start, tmp_path: Path) -> None:
-    module = {**toy("moody", hangs_once=str(tmp_path / "hung")), "compute_timeout_s": 1.0, "workers": 2}
+    module = {**toy("moody", hangs_once=str(tmp_path / "hung")), "compute_timeout_s": 4.0, "workers": 2}
     server = start({"moody": module})
     before = server.instance_pids("moody")
     with ThreadPoolExecutor(8) as threads:
@@ -34,7 +34,7 @@ def test_requests_of_a_hung_instance_are_answered_by_another(start: Start, tmp_p
     wait_for(lambda: len(server.instance_pids("moody")) == 2)
     assert len(set(before) & set(server.instance_pids("moody"))) == 1
     assert server.status("moody")["restarts"] == 1
-    assert "was ended because it did not answer within 1 s" in server.log.read_text()
+    assert "was ended because it did not answer within 4 s" in server.log.read_text()
 
 
 def test_an_idle_instance_that_is_stopped_makes_the_server_not_ready_and_is_replaced(start: Start) -> None:
@@ -51,7 +51,7 @@ def test_an_idle_instance_that_is_stopped_makes_the_server_not_ready_and_is_repl
     wait_for(lambda: server.instance_pids("shout") not in ([], [stopped]))
     assert server.results("shout", text="back") == "BACK!"
     assert requests.get(server.url + "/health/ready", timeout=10).status_code == 200
-    assert not psutil.pid_exists(stopped)
+    wait_for(lambda: not psutil.pid_exists(stopped))
     assert "was ended because it did not answer within 10 s" in server.log.read_text()
     assert restarts(server, "shout") == {"hung"}
 
@@ -83,7 +83,7 @@ def test_out_of_memory_is_answered_in_smaller_batches_and_by_a_fresh_process(sta
     assert answer["results"]["y"] == [[2.0 * each] for each in range(16)]
     assert server.status("moody")["max_batch_size"] == 4
     wait_for(lambda: server.instance_pids("moody") not in ([], before))
-    assert "ran out of memory with" in server.log.read_text()
+    wait_for(lambda: "ran out of memory with" in server.log.read_text())
     check_doubled([double(server, [each]) for each in range(3)])
 
 

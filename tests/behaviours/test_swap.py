@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,11 +79,11 @@ def test_installing_a_new_version_moves_the_traffic_and_loses_no_request(install
     server = start({"teller": {}})
     old = server.instance_pids("teller")
     with load(server) as answers:
-        time.sleep(0.3)
+        wait_for(lambda: len(answers) > 8)
         done = install("1.1.0", "__import__('time').sleep(0.5)")
         assert (done.returncode, "teller 1.1.0 answers now, in place of 1.0.0" in done.stdout) == (0, True), done.stdout + done.stderr
         at_swap = len(answers)
-        time.sleep(0.3)
+        wait_for(lambda: len(answers) > at_swap + 20)
     assert [each for each in answers if "error" in each] == []
     assert {each["version"] for each in answers} == {"1.0.0", "1.1.0"}
     assert {each["version"] for each in answers[at_swap + 8 :]} == {"1.1.0"}

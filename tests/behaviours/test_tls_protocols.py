@@ -79,7 +79,7 @@ def shakes_hands(server: Server, context: ssl.SSLContext, address: str) -> bool:
 def test_handshakes_of_one_address_do_not_delay_others_and_are_counted(start: Start, tmp_path: Path, authority: Authority) -> None:
     authority.write(tmp_path, "server", costly=True)
     context = authority.client()
-    tls = {"tls_cert": "server.pem", "tls_key": "server.key", "tls_handshake_share": 1e-6, "client_timeout_s": 2}
+    tls = {"tls_cert": "server.pem", "tls_key": "server.key", "tls_handshake_share": 1e-6, "client_timeout_s": 5}
     server = start({"shout": toy("shout")}, wait=False, **tls)
     server.url = f"https://127.0.0.1:{server.port}"
 

@@ -206,15 +206,19 @@ def test_a_failed_call_has_its_status(traced: Server, collector: Collector, clie
     assert "not today" in root.message
 
 
-def test_a_cancelled_call_ends_with_an_error(traced: Server, collector: Collector, client: "triton.InferenceServerClient") -> None:
+def test_a_cancelled_call_ends_with_an_error(
+    traced: Server, collector: Collector, client: "triton.InferenceServerClient", tmp_path: Path
+) -> None:
     trace_id, headers = new_trace()
-    sent = [tensor("arguments", texts(b'{"how": "sleep", "text": "1"}'), "BYTES")]
+    until = json.dumps({"how": "until", "text": str(tmp_path / "go on")}).encode()
+    sent = [tensor("arguments", texts(until), "BYTES")]
     running = client.async_infer("faulty", sent, callback=lambda result, error: None, headers=headers)
-    wait_for(lambda: traced.status("faulty")["instances"][0].get("busy", True) and traced.status("faulty")["requests"])
+    wait_for(lambda: traced.computing("faulty"))
     running.cancel()
     trace = collector.trace(trace_id)
     assert trace.one(INFER).status == ERROR
     assert "cancelled" in trace.one("call faulty").message
+    (tmp_path / "go on").touch()
 
 
 def test_each_request_of_a_stream_has_a_span_below_that_of_the_stream(traced: Server, collector: Collector, grpc_port: int) -> None:

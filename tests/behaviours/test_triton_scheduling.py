@@ -114,9 +114,10 @@ def server(grpc_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         f"max_batch_size: 4 input [ {tensor('X', [1], 'TYPE_INT32')} ] "
         f"output [ {tensor('SUM', [1], 'TYPE_INT32')}, {tensor('TOGETHER', [1], 'TYPE_INT32')} ]"
     )
-    oldest = "oldest { max_candidate_sequences: 8 max_queue_delay_microseconds: 50000 preferred_batch_size: [4] }"
-    sequences = f"sequence_batching {{ {oldest} control_input [ {start}, {corrid} ] }}"
-    write(store, "counter", f"{config} {sequences}", COUNTER)
+    for name, delay_us in (("counter", 50_000), ("patient", 60_000_000)):
+        oldest = f"oldest {{ max_candidate_sequences: 8 max_queue_delay_microseconds: {delay_us} preferred_batch_size: [4] }}"
+        sequences = f"sequence_batching {{ {oldest} control_input [ {start}, {corrid} ] }}"
+        write(store, name, f"{config} {sequences}", COUNTER)
     primed = f"max_batch_size: 8 input [ {tensor('X', [2])} ] output [ {tensor('SEEN', [-1], 'TYPE_FP64')} ]"
     samples = """
     model_warmup [
@@ -189,7 +190,7 @@ def test_sequences_of_many_clients_are_kept_apart(server: Server, model: str, on
 def test_requests_of_different_sequences_come_to_a_model_together(server: Server) -> None:
     one = np.ones((1, 1), np.int32)
     with ThreadPoolExecutor(4) as threads:
-        asked = [threads.submit(ask_alone, server, "counter", one, sequence_id=100 + each, sequence_start=True) for each in range(4)]
+        asked = [threads.submit(ask_alone, server, "patient", one, sequence_id=100 + each, sequence_start=True) for each in range(4)]
     assert {each.result().as_numpy("TOGETHER").item() for each in asked} == {4}
 
 

@@ -109,7 +109,7 @@ def test_a_server_without_any_descriptors_is_not_ready_and_says_why_until_it_has
 
 
 def test_a_replacement_that_is_killed_while_it_loads_is_replaced_and_answers_what_waits(start: Start, tmp_path: Path) -> None:
-    server = start({"unruly": {**toy("unruly", load_s=0.5), "workers": 1}})
+    server = start({"unruly": {**toy("unruly", load_s=2), "workers": 1}})
     before = ask(server)["results"]
     os.kill(before, signal.SIGKILL)
     (loading,) = wait_for(lambda: [each.pid for each in psutil.Process(server.process.pid).children() if each.pid != before])

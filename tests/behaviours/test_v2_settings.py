@@ -32,9 +32,15 @@ def grpc_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def server(shared_home: Path, traces: Path, grpc_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that holds up the doubler for as long as it is there."""
+    return tmp_path_factory.mktemp("gate") / "closed"
+
+
+@pytest.fixture(scope="module")
+def server(shared_home: Path, traces: Path, grpc_port: int, gate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with servers(shared_home, tmp_path_factory.mktemp("settings")) as start:
-        modules = {"doubler": {**toy("doubler", delay_s=0.3), "workers": 1}, "shout": toy("shout")}
+        modules = {"doubler": {**toy("doubler", gate=str(gate)), "workers": 1}, "shout": toy("shout")}
         yield start(modules, trace_dir=str(traces), grpc_port=grpc_port, shared_memory=True)
 
 
@@ -72,14 +78,18 @@ def ask(server: Server) -> requests.Response:
     return requests.post(f"{server.url}/v2/models/doubler/infer", json=request(), timeout=60)
 
 
-def ask_and(server: Server, meanwhile: Any) -> requests.Response:
+def ask_and(server: Server, gate: Path, meanwhile: Any) -> requests.Response:
     """Ask, and do something while the module computes."""
-    before = server.status("doubler")["requests"]
-    with ThreadPoolExecutor() as pool:
-        asked = pool.submit(ask, server)
-        wait_for(lambda: asked.done() or server.status("doubler")["requests"] > before)
-        meanwhile()
-        return asked.result()
+    gate.touch()
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask, server)
+            wait_for(lambda: asked.done() or server.computing("doubler"))
+            meanwhile()
+            gate.unlink()
+            return asked.result()
+    finally:
+        gate.unlink(missing_ok=True)
 
 
 def result(region: Any) -> np.ndarray:
@@ -99,8 +109,8 @@ def test_a_region_that_is_cut_short_before_a_request_is_that_requests_error(serv
     assert ask(server).status_code == 200
 
 
-def test_a_region_that_is_cut_short_during_a_request_is_that_requests_error(server: Server, region: Any) -> None:
-    answer = ask_and(server, lambda: os.truncate(path_of(region), X.nbytes))
+def test_a_region_that_is_cut_short_during_a_request_is_that_requests_error(server: Server, gate: Path, region: Any) -> None:
+    answer = ask_and(server, gate, lambda: os.truncate(path_of(region), X.nbytes))
     assert answer.status_code == 400
     assert "has been cut short since it was registered" in answer.json()["error"]
     assert path_of(region).stat().st_size == X.nbytes
@@ -110,9 +120,9 @@ def test_a_region_that_is_cut_short_during_a_request_is_that_requests_error(serv
 
 
 def test_a_request_finishes_with_a_region_that_is_unregistered_under_it(
-    server: Server, region: Any, client: triton.InferenceServerClient
+    server: Server, gate: Path, region: Any, client: triton.InferenceServerClient
 ) -> None:
-    answer = ask_and(server, lambda: client.unregister_system_shared_memory("both"))
+    answer = ask_and(server, gate, lambda: client.unregister_system_shared_memory("both"))
     assert answer.status_code == 200
     assert np.array_equal(result(region), X * 2)
     told = ask(server)
@@ -130,9 +140,9 @@ def test_a_server_has_no_shared_memory_unless_it_is_told_to(toys: Server) -> Non
         client.unregister_cuda_shared_memory()
 
 
-def test_what_is_read_from_shared_memory_counts_for_the_bytes_that_a_server_holds(start: Start) -> None:
-    port = free_port()
-    server = start({"doubler": toy("doubler", delay_s=1)}, grpc_port=port, max_pending_bytes=1_000_000, workers=1, shared_memory=True)
+def test_what_is_read_from_shared_memory_counts_for_the_bytes_that_a_server_holds(start: Start, tmp_path: Path) -> None:
+    port, gate = free_port(), tmp_path / "gate"
+    server = start({"doubler": toy("doubler", gate=str(gate))}, grpc_port=port, max_pending_bytes=1_000_000, workers=1, shared_memory=True)
     x = np.ones((1, 150_000), np.float32)
     name = f"hub-{secrets.token_hex(4)}"
     handle = memory.create_shared_memory_region(name, f"/{name}", x.nbytes)
@@ -153,8 +163,12 @@ def test_what_is_read_from_shared_memory_counts_for_the_bytes_that_a_server_hold
                     except InferenceServerException as error:
                         return error.message()
 
+            gate.touch()
             with ThreadPoolExecutor(2) as threads:
-                outcomes.append(sorted(threads.map(ask, range(2))))
+                asked = [threads.submit(ask, number) for number in range(2)]
+                wait_for(lambda asked=asked: any(each.done() for each in asked))
+                gate.unlink()
+                outcomes.append(sorted(each.result() for each in asked))
     finally:
         memory.destroy_shared_memory_region(handle)
     for done, refused in outcomes:
@@ -175,6 +189,7 @@ def test_requests_are_traced_as_clients_set_it(
     assert client.get_trace_settings("doubler")["trace_count"] == "0"
     client.update_trace_settings("doubler", {"trace_level": None, "trace_rate": None, "trace_count": None})
     assert client.get_trace_settings("doubler") == client.get_trace_settings()
+    wait_for((traces / "trace.json").exists)
     told = json.loads((traces / "trace.json").read_bytes())
     assert [(each["model_name"], each["id"]) for each in told] == [("doubler", 1), ("doubler", 2)]
     names = [stamp["name"] for stamp in told[0]["timestamps"]]

@@ -343,4 +343,4 @@ def test_where_the_admin_surface_is_off_hubs_own_commands_still_work(shared_home
         assert [each["name"] for each in json.loads(status.stdout)["modules"]] == ["shout"]
         assert hub("serving", "reload", "-p", server.port, home=shared_home).returncode == 0
         assert hub("serving", "stop", "-p", server.port, home=shared_home).returncode == 0
-        assert server.process.wait(10) == 0
+        assert server.process.wait(60) == 0

@@ -2,7 +2,7 @@
 
 import ast
 import builtins
-import importlib.util
+import importlib.machinery
 import re
 import subprocess
 import sys
@@ -110,7 +110,8 @@ def resolves_outside(parts: list[str]) -> bool:
         return False
     if parts[0] in sys.stdlib_module_names:
         return has_attributes(importlib.import_module(parts[0]), parts[1:])
-    return hasattr(builtins, parts[0]) or bool(parts[0] and importlib.util.find_spec(parts[0]))
+    # a look for pip by find_spec() would change how setuptools, and with it Paddle, is imported in this process
+    return hasattr(builtins, parts[0]) or bool(parts[0] and importlib.machinery.PathFinder.find_spec(parts[0]))
 
 
 def has_attributes(one: object, names: list[str]) -> bool:

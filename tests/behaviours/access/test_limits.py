@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import json
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from tests.behaviours.flask.applications import application, running
 from tests.behaviours.grpc_clients import Answers
 from tests.conftest import Server, Start, free_port, servers, toy, wait_for
 
-SLOW_S = "0.5"
+SLOW_S = "1.5"
 WAYS = ("predict", "v2", "grpc", "flask")
 #: the servers look at their file once a second, so that every key is there from the start
 LIMITS: dict[str, dict[str, Any]] = {
@@ -158,7 +157,7 @@ def test_a_stream_ends_once_its_key_is_revoked(
         client.async_stream_infer("faulty", request)
         assert not isinstance(answers.next(), InferenceServerException)
         remove_keys(Path(slow_settings[0]["access_keys"]), "revoked")
-        time.sleep(1.1)
+        wait_for(lambda: requests.post(f"{slow.url}/predict/faulty", json={}, headers=bearer(text), timeout=60).status_code == 401)
         client.async_stream_infer("faulty", request)
         ended = answers.next()
         assert isinstance(ended, InferenceServerException)
@@ -183,10 +182,12 @@ def test_no_request_is_more_urgent_than_its_key(start: Start, tmp_path: Path) ->
     }
     port = free_port()
     server = start({"faulty": {**toy("faulty", delay_s=0.4), "workers": 1}}, access_keys="keys.json", port=port, grpc_port=port)
+    server.headers = bearer(add_key(tmp_path / "keys.json", "ops", scopes=("admin",)))
+    wait_for(lambda: requests.get(f"{server.url}/status", headers=server.headers, timeout=60).ok)
 
-    def predict(name: str, asked: int) -> int:
+    def predict(name: str, asked: int, **arguments: str) -> int:
         headers = {**bearer(keys[name]), "X-Hub-Priority": str(asked)}
-        return int(requests.post(f"{server.url}/predict/faulty", json={}, headers=headers, timeout=60).json()["results"]["calls"])
+        return int(server.predict("faulty", json=arguments, headers=headers).json()["results"]["calls"])
 
     def infer(module: Any, address: str, name: str, asked: int) -> int:
         with module.InferenceServerClient(address) as client:
@@ -196,10 +197,14 @@ def test_no_request_is_more_urgent_than_its_key(start: Start, tmp_path: Path) ->
 
     def order(*asks: Any) -> list[int]:
         """The place of each of several requests that come while another one is computed."""
-        with concurrent.futures.ThreadPoolExecutor() as pool:
-            first = pool.submit(predict, "usual", 0)
-            time.sleep(0.2)
+        go_on = tmp_path / "go on"
+        go_on.unlink(missing_ok=True)
+        with concurrent.futures.ThreadPoolExecutor(1 + len(asks)) as pool:
+            first = pool.submit(predict, "usual", 0, how="until", text=str(go_on))
+            wait_for(lambda: server.computing("faulty"))
             waiting = [pool.submit(ask) for ask in asks]
+            wait_for(lambda: server.waiting("faulty") == len(asks))
+            go_on.touch()
             return [each.result() - first.result() for each in waiting]
 
     assert order(*(partial(predict, name, -100) for name in ("late", "usual", "early"))) == [3, 2, 1]

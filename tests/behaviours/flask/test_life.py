@@ -38,7 +38,7 @@ def test_two_blueprints_in_one_application_and_flasks_own_test_client() -> None:
 
 
 def test_a_close_while_requests_run_answers_them_first() -> None:
-    made = blueprint(config={"modules_info": {"faulty": toy("faulty", delay_s=0.3)}})
+    made = blueprint(config={"modules_info": {"faulty": toy("faulty", delay_s=1.5)}})
     client = application(made).test_client()
     made.start()
     with ThreadPoolExecutor(1) as threads:

@@ -39,7 +39,7 @@ def refused(made: HubBlueprint, module: str, body: dict[str, Any], count: int) -
 
 
 def test_more_requests_than_the_queue_takes_are_refused_with_429() -> None:
-    made = blueprint(config={"modules_info": {"faulty": toy("faulty", delay_s=0.3)}, "max_queue_size": 1})
+    made = blueprint(config={"modules_info": {"faulty": toy("faulty", delay_s=1.0)}, "max_queue_size": 1})
     answers = refused(made, "faulty", {}, 8)
     assert answers
     assert {each.status_code for each in answers} == {429}
@@ -48,7 +48,7 @@ def test_more_requests_than_the_queue_takes_are_refused_with_429() -> None:
 
 @pytest.mark.parametrize(("setting", "limit"), [("max_concurrency", 2), ("max_pending_bytes", 1_000_000)])
 def test_more_than_the_server_takes_is_refused_with_503(setting: str, limit: int) -> None:
-    made = blueprint(config={"modules_info": {"faulty": toy("faulty", delay_s=0.3)}, setting: limit})
+    made = blueprint(config={"modules_info": {"faulty": toy("faulty", delay_s=1.0)}, setting: limit})
     answers = refused(made, "faulty", {"text": "a" * 600_000}, 4)
     assert answers
     assert {each.status_code for each in answers} == {503}
@@ -101,7 +101,7 @@ def test_a_client_that_leaves_while_it_sends_takes_nothing_with_it() -> None:
 
 
 def test_a_client_that_is_too_slow_with_its_body_is_told() -> None:
-    made = blueprint(config={"modules_info": {"shout": toy("shout")}, "client_timeout_s": 0.3})
+    made = blueprint(config={"modules_info": {"shout": toy("shout")}, "client_timeout_s": 2})
     with running(application(made)) as url:
         made.start()
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as connection:

@@ -33,7 +33,9 @@ def children() -> set[int]:
 
 def test_a_process_that_ends_takes_its_instances_along(tmp_path: Path, home: Path) -> None:
     code = APP + "print(app.test_client().post('/predict/faulty', json={}).json['results']['pid'])"
-    done = subprocess.run([sys.executable, "-c", code], env=environ(tmp_path, home), capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ(tmp_path, home), capture_output=True, text=True, timeout=180, check=True
+    )
     wait_for(lambda: not psutil.pid_exists(int(done.stdout)))
     assert done.stderr == ""
 
@@ -53,7 +55,7 @@ print(os.waitpid(child, 0)[1] == 0, ask() == first, flush=True)
     )
     # a deprecation warning of Python 3.12 and later tells that threads run at the fork, which is what is tried here
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
-    done = subprocess.run(command, env=environ(tmp_path, home), capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=environ(tmp_path, home), capture_output=True, text=True, timeout=180, check=True)
     assert (done.stdout, done.stderr) == ("True\nTrue True\n", "")
 
 

@@ -16,7 +16,7 @@ from tests.conftest import Start, toy, wait_for
 
 
 def test_loading_holds_up_nothing_and_goes_on_without_its_asker(explicit: Any, tmp_path: Path, home: Path) -> None:
-    pid = install_slow(tmp_path, home, load_s=2)
+    pid = install_slow(tmp_path, home, load_s=4)
     client = explicit()
     with client_of(client.server) as impatient, pytest.raises(requests.exceptions.ReadTimeout):
         requests.post(f"{impatient.server.url}/v2/repository/models/slow/load", timeout=0.5)
@@ -29,7 +29,7 @@ def test_loading_holds_up_nothing_and_goes_on_without_its_asker(explicit: Any, t
 def test_what_is_still_being_loaded_at_the_start_can_be_unloaded_and_leaves_nothing(
     start: Start, store: Path, tmp_path: Path, home: Path
 ) -> None:
-    pid = install_slow(tmp_path, home, load_s=2)
+    pid = install_slow(tmp_path, home, load_s=60)
     modules = {"doubler": {**toy("doubler"), "workers": 1}, "slow": {"workers": 1}}
     server = start(modules, wait=False, model_store=[str(store)], model_control="explicit")
     instance = int(wait_for(lambda: pid.exists() and pid.read_text()))

@@ -57,10 +57,10 @@ def test_a_model_can_be_sent_whole(explicit: Any, store: Path, tmp_path: Path) -
     assert np.array_equal(compute(client, "double"), X * 2)
     client.load_model("double", config=config, files=files)
     client.unload_model("double")
-    assert list((home / "uploaded").iterdir()) == []
+    wait_for(lambda: list((home / "uploaded").iterdir()) == [])
     client.load_model("double", config=config, files=files)
     assert client.server.stop() == 0
-    assert list((home / "uploaded").iterdir()) == []
+    wait_for(lambda: list((home / "uploaded").iterdir()) == [])
 
 
 def test_files_are_taken_only_where_the_operator_allows_it(explicit: Any, store: Path) -> None:
@@ -137,7 +137,7 @@ def test_files_of_a_server_that_was_killed_go_with_the_next_start(explicit: Any,
     wait_for(lambda: not any(map(psutil.pid_exists, pids)))
     assert len(list((home / "uploaded").iterdir())) == 1
     explicit()
-    assert list((home / "uploaded").iterdir()) == []
+    wait_for(lambda: list((home / "uploaded").iterdir()) == [])
 
 
 def test_a_file_cannot_be_put_anywhere_else(shared: Any) -> None:
@@ -160,4 +160,4 @@ def test_files_that_do_not_go_together_are_refused(shared: Any) -> None:
         client.load_model("dou ble", config="{}", files={"file:1/model.onnx": b"x"})
     caught = requests.post(f"{client.server.url}/v2/repository/models/double/load", json={"parameters": {"fast": True}}, timeout=30)
     assert "'fast' is not known" in caught.json()["error"]
-    assert list((client.server.home / "uploaded").iterdir()) == []
+    wait_for(lambda: list((client.server.home / "uploaded").iterdir()) == [])

@@ -61,7 +61,7 @@ def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., Non
     return run
 
 
-def request(model: str, tensors: dict[str, Any], deadline_s: float = 20, **options: Any) -> InferRequest:
+def request(model: str, tensors: dict[str, Any], deadline_s: float = 60, **options: Any) -> InferRequest:
     arrays = {name: array if isinstance(array, np.ndarray) else np.array(array) for name, array in tensors.items()}
     return InferRequest(model, tensors=arrays, wants_json=False, deadline=time.monotonic() + deadline_s, **options)
 
@@ -96,7 +96,7 @@ async def planned(plane: DataPlane, plan: dict[str, Any], model: str = BLS, **op
     return json.loads(tensors_of(response)["RESULT"][0])
 
 
-async def until(condition: Callable[[], Any], timeout_s: float = 20) -> None:
+async def until(condition: Callable[[], Any], timeout_s: float = 120) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "did not come true in time"

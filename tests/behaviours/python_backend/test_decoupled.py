@@ -87,8 +87,8 @@ async def test_a_client_that_reads_nothing_holds_its_model_up_and_not_the_memory
         assert (await anext(stream)).tensors is not None
         await until(progress.exists)
         await asyncio.sleep(0.5)
-        sent = int(progress.read_text())
-        assert sent < 20
+        await until(progress.read_text)  # it is written anew each time
+        assert int(progress.read_text() or 0) < 20
         assert len([each async for each in stream]) == 199
 
 
@@ -108,7 +108,7 @@ async def test_a_stream_is_given_up_when_its_time_is_over(tmp_path: Path) -> Non
     async with serving(REPEAT) as plane:
         told = tmp_path / "told"
         with pytest.raises(DeadlineExceeded):
-            await collect(plane, counted(100_000, "thread", deadline_s=0.5, parameters={"tell": str(told)}))
+            await collect(plane, counted(100_000, "thread", deadline_s=2, parameters={"tell": str(told)}))
         await until(told.exists)
 
 
@@ -121,6 +121,6 @@ async def test_async_execute_of_a_decoupled_model_takes_the_next_request_while_i
             (running,) = [int(tensors_of(each)["RUNNING"][0]) async for each in plane.stream(asked)]
             return running
 
-        assert max(await asyncio.gather(*(wait(0.3) for _ in range(4)))) == 4
+        assert max(await asyncio.gather(*(wait(1.0) for _ in range(4)))) == 4
         with pytest.raises(ModuleFailed, match="time runs forwards"):
             await wait(-1)

@@ -138,6 +138,6 @@ def test_a_model_with_too_many_series_does_not_break_the_page(models: Models) ->
     models.ask("many")
     series = [labels for name, labels in models.samples if name == "toy_done_total"]
     assert 900 < len(series) <= 1000
-    assert "further ones are not published" in models.server.log.read_text()
+    wait_for(lambda: "further ones are not published" in models.server.log.read_text())
     models.ask("abc")
     assert total(models.samples, "nv_inference_request_success", model="pb_metrics") == 2

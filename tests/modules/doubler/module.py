@@ -10,8 +10,8 @@ from hubserve.module import ANY, JsonArray, TensorSpec, batch, moduleinfo, servi
 
 @moduleinfo(name="doubler", version="1.0.0", summary="Doubles numbers")
 class Doubler:
-    def __init__(self, delay_s=0.0):
-        self.delay_s = delay_s
+    def __init__(self, delay_s=0.0, gate=""):
+        self.delay_s, self.gate = delay_s, gate
         self.together = 0
         self.inputs = [TensorSpec("x", "float32", (ANY, ANY))]
         self.outputs = [TensorSpec("y", "float32", (ANY, ANY))]
@@ -19,6 +19,8 @@ class Doubler:
     @batch(json=JsonArray("data", "about"), max_batch_size=16)
     def double(self, x):
         time.sleep(self.delay_s)
+        while self.gate and os.path.exists(self.gate):
+            time.sleep(0.01)
         if np.isnan(x).any():
             raise ValueError("not a number among the numbers")
         if np.isinf(x).any():

@@ -31,6 +31,8 @@ class Faulty:
             os._exit(7)
         if how == "sleep":
             time.sleep(float(text or 60))
+        while how == "until" and not os.path.exists(text):
+            time.sleep(0.01)
         if how == "not json":
             return object()
         return {"pid": os.getpid(), "text": text, "calls": self.calls}

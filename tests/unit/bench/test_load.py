@@ -167,7 +167,7 @@ def test_a_closed_loop_has_one_request_in_flight_for_each_connection() -> None:
 
     windows: list[bool] = []
     with serving(talk) as place:
-        counted = run(place, REQUEST, Pattern(connections=3), Timing(0.05, 0.3, 10), on_window=windows.append)
+        counted = run(place, REQUEST, Pattern(connections=3), Timing(0.05, 1.0, 10), on_window=windows.append)
     assert most == 3
     assert counted.answered == len(counted.latencies_s) > 0
     assert counted.failures == {}
@@ -202,6 +202,6 @@ def test_a_lost_connection_is_counted_and_opened_again() -> None:
         connection.recv(4096)
 
     with serving(talk) as place:
-        counted = run(place, REQUEST, Pattern(connections=1), Timing(0.0, 0.5, 10))
+        counted = run(place, REQUEST, Pattern(connections=1), Timing(0.0, 1.5, 10))
     assert counted.answered > 1
     assert counted.failures["connection"][0] > 0

@@ -113,7 +113,7 @@ def test_an_idle_process_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def use() -> int:
         pid = (await decoders.call(HERE + "echo", {}, [], lambda frame: frame)).header["pid"]
-        for _ in range(500):
+        for _ in range(6000):
             if psutil.pid_exists(pid):
                 await asyncio.sleep(0.02)
         return int(pid)

@@ -21,7 +21,7 @@ import sys, time
 from hubserve.server import pidfile
 with pidfile.held({PORT}, ["shout"]):
     print("held", flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -40,7 +40,7 @@ def holder(home: Path) -> Iterator["subprocess.Popen[str]"]:
 @pytest.fixture
 def bystander() -> Iterator["subprocess.Popen[bytes]"]:
     """Start a process that is not a server but has the command line of one."""
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "serving", "start", "-p", str(PORT)])
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "serving", "start", "-p", str(PORT)])
     yield process
     process.kill()
     process.wait()
@@ -116,7 +116,7 @@ def test_the_file_is_gone_after_an_error_and_a_successors_file_stays(home: Path)
 
 
 def test_an_ended_process_that_was_not_reaped_counts_as_ended() -> None:
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     seen = pidfile.find_process(process.pid)
     assert seen
     assert seen.is_alive

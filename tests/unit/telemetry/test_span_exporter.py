@@ -31,13 +31,13 @@ def span(name: str = "work", **more: object) -> Span:
     return Span(name, **{**fields, **more})  # type: ignore[arg-type]
 
 
-def sender_to(url: str, **more: object) -> SpanSender:
+def sender_to(url: str, timeout_s: float = 1, **more: object) -> SpanSender:
     given = {"secrets": [], "max_waiting": 600, **more}
-    return SpanSender(OTLPSpanExporter(url, timeout=1), {"service.name": "s"}, "1", url, **given)  # type: ignore[arg-type]
+    return SpanSender(OTLPSpanExporter(url, timeout=timeout_s), {"service.name": "s"}, "1", url, **given)  # type: ignore[arg-type]
 
 
 def sent(collector: Collector, *spans: Span) -> list:
-    sender = sender_to(f"{collector.url}/v1/traces")
+    sender = sender_to(f"{collector.url}/v1/traces", 60)
     for each in spans:
         sender(each)
     sender.flush()

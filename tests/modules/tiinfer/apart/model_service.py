@@ -1,9 +1,12 @@
-"""Shows on which object and in which thread each method runs."""
+"""Shows on which object and in which thread each method runs, and whether several requests are prepared at once."""
 
+import contextlib
+import os
 import threading
-import time
 
 import tiinfer
+
+_MEETING = threading.Barrier(2)
 
 
 class Apart(tiinfer.Model):
@@ -16,8 +19,16 @@ class Apart(tiinfer.Model):
         return True
 
     def preprocess(self, request):
-        time.sleep(0.2)
-        return {"n": request["n"], "preprocess": [self.loaded, threading.current_thread() is threading.main_thread()]}
+        at_once = 1
+        if os.environ.get("TI_PREPROCESS_NUMS", "1") != "1":
+            with contextlib.suppress(threading.BrokenBarrierError):
+                _MEETING.wait(20)
+                at_once = 2
+        return {
+            "prepared_at_once": at_once,
+            "n": request["n"],
+            "preprocess": [self.loaded, threading.current_thread() is threading.main_thread()],
+        }
 
     def predict(self, requests):
         return [{**each, "predict": [self.loaded, len(requests)]} for each in requests]

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -24,6 +25,7 @@ def test_the_end_of_a_process_is_reported_once_and_it_is_reaped(monkeypatch: pyt
         monkeypatch.delattr(os, "pidfd_open")
 
     async def scenario() -> None:
+        gc.collect()  # what other tests left would be closed some time
         child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220 - it starts in a moment
         before = len(os.listdir("/proc/self/fd"))
         told: list[int | None] = []

@@ -15,6 +15,7 @@ from hubserve.gateway.scheduling.latency_store import LatencyStore
 from hubserve.gateway.scheduling.queue_policy import DELAY, QueuePolicies, QueuePolicy
 from hubserve.types import InferResponse
 from tests.unit.gateway.scheduling.fake_instance import FakeInstance
+from tests.unit.gateway.scheduling.simulation import Clock, simulate
 
 
 def new_request(count: int = 1, key: Hashable | None = "a", **options: Any) -> QueuedRequest:
@@ -154,7 +155,7 @@ def test_an_instance_that_is_gone_is_given_nothing() -> None:
 
 
 def test_a_full_queue_refuses_requests_until_clients_leave() -> None:
-    async def scenario() -> None:
+    async def scenario(_: Clock) -> None:
         batcher = make(2)
         first, second = new_request(), new_request()
         batcher.put(first)
@@ -166,7 +167,7 @@ def test_a_full_queue_refuses_requests_until_clients_leave() -> None:
         batcher.put(new_request())
         assert len(batcher) == 2
 
-    asyncio.run(scenario())
+    simulate(scenario)
 
 
 def test_a_request_past_its_deadline_is_failed_and_never_computed() -> None:
@@ -249,7 +250,7 @@ def test_greedy_instances_take_all_that_waits_whatever_it_costs() -> None:
 
 
 def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() -> None:
-    async def scenario() -> None:
+    async def scenario(_: Clock) -> None:
         batcher = make(100, limit=4, max_delay_s=0.05)
         instance = Instance(batcher)
         batcher.add_instance(instance)
@@ -269,7 +270,7 @@ def test_with_a_delay_an_idle_instance_waits_for_a_full_batch_but_no_longer() ->
         batcher.put(unmerged)
         assert instance.batches[2:] == [[unmerged]], "what is never merged has nothing to wait for"
 
-    asyncio.run(scenario())
+    simulate(scenario)
 
 
 def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
@@ -288,7 +289,7 @@ def test_lower_priorities_go_first_and_are_not_merged_with_others() -> None:
 
 
 def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
-    async def scenario() -> None:
+    async def scenario(_: Clock) -> None:
         batcher = make(100, limit=8)
         times = batcher._latencies.of("a")
         for items in (1, 2, 4, 8):
@@ -297,11 +298,11 @@ def test_a_batch_is_kept_small_enough_for_the_deadlines_in_it() -> None:
         soon = time.monotonic() + 12.5
         assert given_out(batcher, [new_request(deadline=soon), *(new_request() for _ in range(5))]) == [2, 4]
 
-    asyncio.run(scenario())
+    simulate(scenario)
 
 
 def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_has_and_only_one() -> None:
-    async def scenario() -> None:
+    async def scenario(_: Clock) -> None:
         batcher = make(100, limit=8)
         times = batcher._latencies.of("a")
         for items in (1, 2, 4, 8):
@@ -324,7 +325,7 @@ def test_an_instance_that_is_about_to_finish_is_given_its_next_batch_before_it_h
         instance.answer()
         assert instance.batches[2] == [suspect]
 
-    asyncio.run(scenario())
+    simulate(scenario)
 
 
 @given(
@@ -368,7 +369,7 @@ def test_requests_that_waited_too_long_are_refused_or_delayed_behind_their_prior
     delay = QueuePolicy(timeout_s=0.02, timeout_action=DELAY, allow_timeout_override=True)
     policies = QueuePolicies(levels=3, default_level=2, default=delay, by_level={3: QueuePolicy(timeout_s=0.02)})
 
-    async def scenario() -> None:
+    async def scenario(_: Clock) -> None:
         batcher = make(100, 8, policies=policies)
         early = [new_request(priority=2), new_request(priority=3), new_request(priority=2)]
         for each in early:
@@ -385,7 +386,7 @@ def test_requests_that_waited_too_long_are_refused_or_delayed_behind_their_prior
         with pytest.raises(Unavailable, match="Request timeout expired"):
             await early[1].answer
 
-    asyncio.run(scenario())
+    simulate(scenario)
 
 
 def test_a_request_may_ask_for_a_shorter_wait_than_the_default_but_not_for_a_longer_one() -> None:

@@ -225,7 +225,7 @@ class EchoServer:
         try:
             self.open_gate()
             with contextlib.suppress(AssertionError):
-                wait_for(lambda: not self.left(), 10)
+                wait_for(lambda: not self.left(), 60)
             left = self.left()
             self._server.close()
             self.run(self.endpoint.stop(0))

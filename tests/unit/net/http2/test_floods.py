@@ -170,7 +170,8 @@ def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
                 return
             client.flood(part, 1)
 
-    client.socket.settimeout(1)
+    usual = client.socket.gettimeout()
+    client.socket.settimeout(1)  # so that sending ends though the server does not read
     thread = threading.Thread(target=send)
     thread.start()
     try:
@@ -178,6 +179,7 @@ def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
+        client.socket.settimeout(usual)
 
 
 @pytest.mark.parametrize(

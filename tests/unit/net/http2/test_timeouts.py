@@ -62,11 +62,11 @@ def test_a_header_block_that_arrives_byte_by_byte_has_one_deadline(start: Start,
 
 
 def test_frames_that_always_end_in_the_next_packet_are_not_too_slow(start: Start) -> None:
-    server = start(client_timeout_s=0.2)
+    server = start(client_timeout_s=1)
     with Raw(server.port) as client:
         ping = frame(PING, payload=b"12345678")
         client.send(ping[:5])
-        end = time.monotonic() + 0.8
+        end = time.monotonic() + 2
         while time.monotonic() < end:
             client.send(ping[5:] + ping[:5])
             time.sleep(0.02)
@@ -98,13 +98,13 @@ def test_a_call_without_an_end_times_out(start: Start, body: bytes) -> None:
 
 
 def test_a_long_message_may_take_its_time(start: Start) -> None:
-    server = start(client_timeout_s=0.2)
+    server = start(client_timeout_s=1)
     with Raw(server.port) as client:
         body = prefixed(pattern(20_000))
         client.send(client.headers(1, ECHO))
         for at in range(0, len(body), 2000):
             client.send(frame(DATA, 0, 1, body[at : at + 2000]))
-            time.sleep(0.05)
+            time.sleep(0.2)
         client.send(frame(DATA, END_STREAM, 1))
         assert client.answer(1).messages == [pattern(20_000)]
 
@@ -158,14 +158,14 @@ def test_a_stream_may_send_slowly_while_its_answers_wait_for_their_client(start:
         call.send([message or b""])
         await call.flushed()
 
-    server = start(client_timeout_s=0.2)
+    server = start(client_timeout_s=1)
     server.add("Both", Method(write_and_read, streams=True))
     with Raw(server.port) as client:
         client.send(client.headers(1, "/test.Echo/Both"))
         body = prefixed(pattern(20_000))
         for at in range(0, len(body), 2000):
             client.send(frame(DATA, 0, 1, body[at : at + 2000]))
-            time.sleep(0.06)
+            time.sleep(0.2)
         client.send(frame(WINDOW_UPDATE, 0, 0, u32(1 << 20)), frame(WINDOW_UPDATE, 0, 1, u32(1 << 20)), frame(DATA, END_STREAM, 1))
         assert client.answer(1).messages == [pattern(100_000), pattern(20_000)]
 

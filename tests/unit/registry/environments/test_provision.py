@@ -172,10 +172,10 @@ def test_a_tool_ends_with_the_process_that_started_it(packages: Path, home: Path
     note = tmp_path / "pid"
     code = (
         "import sys; from pathlib import Path; from hubserve.registry.environments.tools.process import run_tool; "
-        f"run_tool(['/bin/sh', '-c', 'echo $$ > {note}; exec sleep 60'], {{}}, Path('/'), lambda *_: None, 'sleeping')"
+        f"run_tool(['/bin/sh', '-c', 'echo $$ > {note}; exec sleep 600'], {{}}, Path('/'), lambda *_: None, 'sleeping')"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 55
     while time.monotonic() < deadline and not (note.exists() and note.read_text().strip()):
         time.sleep(0.02)
     pid = note.read_text().strip()

@@ -13,7 +13,7 @@ from hubserve.registry.remotes.http_folder import names_in
 from hubserve.registry.remotes.mirror import Mirror
 from tests.unit.registry.web import Web, served
 
-SETTINGS = InstallSettings(fetch_timeout_s=1)
+SETTINGS = InstallSettings(fetch_timeout_s=10)
 NGINX = """<html><head><title>Index of /m/</title></head><body><h1>Index of /m/</h1><hr><pre><a href="../">../</a>
 <a href="double/">double/</a>                 30-Nov-2026 05:00   -
 <a href="a%20b.txt">a b.txt</a>               30-Nov-2026 05:00   4
@@ -115,7 +115,7 @@ def test_a_drip_of_bytes_is_given_up(web: Web, tmp_path: Path) -> None:
     web.files = {"/m/": b"<a href='x'>" + b" " * 10_000}
     web.drips = {"/m/"}
     with pytest.raises(Interrupted, match="sent only"):
-        sync(web, tmp_path)
+        sync(web, tmp_path, SETTINGS._replace(fetch_timeout_s=1))
 
 
 def test_a_huge_listing_is_refused(web: Web, tmp_path: Path) -> None:
