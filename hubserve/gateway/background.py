@@ -34,6 +34,26 @@ def run_in_background(work: Coroutine[Any, Any, T], doing: str) -> "asyncio.Task
     return task
 
 
+async def finish(work: Coroutine[Any, Any, None], doing: str) -> None:
+    """Await work, such as cleaning up, that must be complete before the caller goes on, also if the caller is cancelled meanwhile.
+
+    Args:
+        work: the coroutine to run.
+        doing: completes "an unexpected error while ...".
+    Raises:
+        CancelledError: the caller was cancelled; the work is complete.
+    """
+    task, was_cancelled = run_in_background(work, doing), False
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            was_cancelled = True
+    if was_cancelled:
+        raise asyncio.CancelledError
+    task.result()
+
+
 async def repeat(work: Callable[[], Awaitable[None]], every_s: float, doing: str) -> None:
     """Call something periodically until cancelled; failures are logged.
 

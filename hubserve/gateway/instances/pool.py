@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from hubserve.errors import HubError, InstanceDied, LoadFailed
-from hubserve.gateway.background import repeat, run_in_background
+from hubserve.gateway.background import finish, repeat, run_in_background
 from hubserve.gateway.instances.concurrent_dispatcher import ConcurrentDispatcher
 from hubserve.gateway.instances.dispatcher import InstanceDispatcher
 from hubserve.gateway.instances.first_load import FirstLoad
@@ -83,11 +83,10 @@ class Pool:
         try:
             await asyncio.gather(*loading)
         except BaseException:
-            for task, load in zip(loading, loads, strict=True):
+            for task in loading:
                 task.cancel()
-                load.instance.kill()  # at once: this may be cancelled a second time
-            await asyncio.gather(*loading, return_exceptions=True)
-            await asyncio.gather(*(load.instance.stop(grace_s=0) for load in loads))
+            # a caller that is cancelled together with other loads is cancelled once more when the first of them has ended
+            await finish(_end(loading, loads), "instances that were loading were ended")
             raise
         for slot, load in zip(self.slots, loads, strict=True):
             self._put(slot, load.instance)
@@ -258,6 +257,14 @@ async def _finish(instance: Instance, dispatcher: InstanceDispatcher) -> None:
     finally:
         dispatcher.closed = True
         await instance.stop()
+
+
+async def _end(loading: "list[asyncio.Task[None]]", loads: list[FirstLoad]) -> None:
+    """End instances whose loading was cancelled."""
+    for load in loads:
+        load.instance.kill()
+    await asyncio.gather(*loading, return_exceptions=True)
+    await asyncio.gather(*(load.instance.stop(grace_s=0) for load in loads))
 
 
 def _log_failure(slot: Slot, error: HubError) -> None:
