@@ -146,6 +146,8 @@ class InstanceProcess(Instance):
 
     def _on_lost(self, error: Exception | None) -> None:
         if self._stopping or self._child is None or self._child.poll() is not None:
+            if self._child and self._child.returncode is not None:
+                self._finish_output()  # its last words come before the message about its end
             super()._on_lost(error)
         else:  # the exit status comes a moment later
             self._loop.call_later(_EXIT_TIMEOUT_S, self._give_up)

@@ -1,5 +1,6 @@
 """Servers whose models clients load and unload."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,14 +21,16 @@ def store(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def explicit(start: Start, store: Path) -> Callable[..., triton.InferenceServerClient]:
+def explicit(start: Start, store: Path) -> Iterator[Callable[..., triton.InferenceServerClient]]:
     """Start a server of the store whose models are loaded by clients."""
+    clients = contextlib.ExitStack()
 
     def function(modules: dict[str, Any] | None = None, **settings: Any) -> triton.InferenceServerClient:
         settings = {"model_store": [str(store)], "model_control": "explicit", "model_uploads": True, **settings}
-        return client_of(start(modules or {"doubler": {**toy("doubler"), "workers": 1}}, **settings))
+        return clients.enter_context(client_of(start(modules or {"doubler": {**toy("doubler"), "workers": 1}}, **settings)))
 
-    return function
+    with clients:
+        yield function
 
 
 @pytest.fixture(scope="module")

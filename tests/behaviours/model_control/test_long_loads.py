@@ -43,7 +43,7 @@ def test_what_is_still_being_loaded_at_the_start_can_be_unloaded_and_leaves_noth
 
 def test_a_load_whose_process_is_killed_twice_fails(explicit: Any, tmp_path: Path, home: Path) -> None:
     pid = install_slow(tmp_path, home, load_s=60)
-    client = explicit()
+    client = explicit(workers=1)  # so that the second process is the second try of the first
     with ThreadPoolExecutor() as pool:
         loading = pool.submit(requests.post, f"{client.server.url}/v2/repository/models/slow/load", timeout=60)
         first = int(wait_for(lambda: pid.exists() and pid.read_text()))

@@ -1,5 +1,6 @@
 """Malicious clients: what they can make the server do and keep."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,8 +171,7 @@ def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
                 return
             client.flood(part, 1)
 
-    usual = client.socket.gettimeout()
-    client.socket.settimeout(1)  # so that sending ends though the server does not read
+    client.socket.settimeout(1)
     thread = threading.Thread(target=send)
     thread.start()
     try:
@@ -179,7 +179,6 @@ def in_background(client: Raw, parts: Iterator[bytes]) -> Iterator[None]:
     finally:
         stop.set()
         thread.join()
-        client.socket.settimeout(usual)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +194,8 @@ def test_answers_to_a_client_that_does_not_read_do_not_pile_up(server: EchoServe
             wait_for(lambda: connection._send_queue._reading_paused)
         assert server.look(connection._transport.get_write_buffer_size) < 2 * MIB
         while connection._send_queue._reading_paused:  # it goes on once it does read
-            client.next()
+            with contextlib.suppress(TimeoutError):  # all may be read a moment before the server goes on
+                client.next()
 
 
 def test_refusals_to_a_client_that_does_not_read_do_not_pile_up(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
