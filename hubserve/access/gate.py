@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,21 +24,19 @@ class Grant:
     Args:
         key: the client's; None where none is needed.
         need: what the request needs.
-        usage: of the key.
+        on_end: called once when it ends; None for nothing.
 
     Attributes:
         key: the client's; None where none is needed.
         need: what the request needs.
     """
 
-    __slots__ = ("_is_open", "_is_stream", "_usage", "key", "need")
+    __slots__ = ("_on_end", "key", "need")
 
-    def __init__(self, key: AccessKey | None, need: Need, usage: Usage | None = None, *, is_stream: bool = False) -> None:
+    def __init__(self, key: AccessKey | None, need: Need, on_end: Callable[[], None] | None = None) -> None:
         self.key = key
         self.need = need
-        self._usage = usage
-        self._is_stream = is_stream
-        self._is_open = True
+        self._on_end = on_end
 
     @property
     def name(self) -> str:
@@ -60,12 +58,9 @@ class Grant:
 
     def end(self) -> None:
         """End the request or the stream; further calls have no effect."""
-        if self._is_open and self._usage:
-            if self._is_stream:
-                self._usage.end_stream()
-            else:
-                self._usage.end_request()
-        self._is_open = False
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end()
 
 
 class Gate:
@@ -133,8 +128,10 @@ class Gate:
         if key.expires_at is not None and key.expires_at <= time.time():  # only the holder of the right secret learns this
             text = f"the key '{key.name}' expired on {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(key.expires_at))}; ask for a new one"
             raise self._refusal("key_expired", Unauthenticated(text, is_invalid=True))
-        if not key.permits(need):
+        if need not in key.permitted:
             raise self._refusal("key_scope", Forbidden(f"the key '{key.name}' does not permit this: it lacks the scope '{need.value}'"))
+        if not key.is_limited:
+            return Grant(key, need)
         usage = self._usages.get(key.id) or self._new_usage(key.id)
         try:
             if is_stream:
@@ -143,7 +140,7 @@ class Gate:
                 usage.begin_request(key, now)
         except LimitReached as error:
             raise self._refusal("key_limit", error) from None
-        return Grant(key, need, usage, is_stream=is_stream)
+        return Grant(key, need, usage.end_stream if is_stream else usage.end_request)
 
     def _new_usage(self, key_id: str) -> Usage:
         if len(self._usages) >= _MOST_USAGES:  # keys that were rotated out

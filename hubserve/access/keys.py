@@ -56,6 +56,7 @@ class AccessKey:
         concurrency: most requests in progress; None for any number.
         priority: the best one that its requests may ask for; lower ones are computed first.
         permitted: the needs that its scopes cover.
+        is_limited: whether its requests are counted, for a limit.
     """
 
     id: str
@@ -69,15 +70,13 @@ class AccessKey:
     concurrency: int | None = None
     priority: int = 0
     permitted: tuple[Need, ...] = field(init=False, repr=False, compare=False)
+    is_limited: bool = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         of_admins = _OF_ADMINS if ADMIN in self.scopes else ()
         permitted = [each for each in Need if each.value in self.scopes or each in (Need.OPEN, Need.ANY, *of_admins)]
         object.__setattr__(self, "permitted", tuple(permitted))  # for each request; a tuple compares members by identity
-
-    def permits(self, need: Need) -> bool:
-        """Return True if the key has the scope that a request needs."""
-        return need in self.permitted
+        object.__setattr__(self, "is_limited", self.rate is not None or self.concurrency is not None)
 
     def shows(self, module: str, need: Need) -> bool:
         """Return True if a module exists for a request with this key."""

@@ -119,7 +119,7 @@ def _requests(counts: RequestCounts) -> Iterator[Metric]:
         requests.add_sample("hubserve_requests_total", labels, count)
     yield requests
     by_key = Metric("hubserve_key_requests", "Requests that have ended, by the client that the key is of", _COUNTER)
-    for (key, module), count in list(counts.by_key.items()):
+    for (key, module), count in counts.by_key():
         by_key.add_sample("hubserve_key_requests_total", {"key": key, "module": module}, count)
     yield by_key
     durations = Metric("hubserve_request_duration_seconds", "Time from a request's head to the end of its response", _HISTOGRAM)

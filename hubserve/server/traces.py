@@ -43,9 +43,7 @@ def set_up_traces(context: Context) -> None:
             raise ConfigError(f"trace_endpoint is set, but {message}") from None
         log.warning("OTEL_EXPORTER_OTLP_ENDPOINT is set, but %s", message)
         return
-    context.telemetry.traces = traces = Traces(_ratio(settings), sender)
-    context.telemetry.end_listeners.append(traces.end)
-    context.telemetry.stream_listeners.append(traces.end)
+    context.telemetry.traces = Traces(_ratio(settings), sender)
     context.telemetry.span_counts = lambda: sender.counts
     context.on_close.append(sender.close)
 

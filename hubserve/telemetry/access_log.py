@@ -39,21 +39,13 @@ def fields_of(record: RequestRecord, ended: float) -> dict[str, Any]:
         "module": record.module,
         "version": record.version,
         "error": record.error,
-        "ms": _rounded_ms(record.ended_at - record.started_at),
-        "queue_ms": _stage(marks, "queued", "begun"),
-        "compute_ms": _stage(marks, "computing", "computed"),
+        # rounded to microseconds; round() takes three times as long
+        "ms": int((record.ended_at - record.started_at) * 1e6 + 0.5) / 1e3,
+        "queue_ms": int((marks["begun"] - marks["queued"]) * 1e6 + 0.5) / 1e3 if "begun" in marks else None,
+        "compute_ms": int((marks["computed"] - marks["computing"]) * 1e6 + 0.5) / 1e3 if "computed" in marks else None,
         "bytes_in": record.received_bytes,
         "bytes_out": record.sent_bytes,
     }
-
-
-def _stage(marks: dict[str, float], start: str, end: str) -> float | None:
-    return _rounded_ms(marks[end] - marks[start]) if start in marks and end in marks else None
-
-
-def _rounded_ms(seconds: float) -> float:
-    """Return milliseconds, rounded to microseconds: in a third of the time that round() takes."""
-    return int(seconds * 1e6 + 0.5) / 1e3
 
 
 def json_line(record: RequestRecord, ended: float) -> bytes:

@@ -32,35 +32,43 @@ class RequestCounts:
 
     Attributes:
         places: (module, protocol) to the seconds and the bytes of the bodies of its requests.
-        by_key: (name of the client's key, module) to the number of requests; empty on a server without keys.
         streams: status to the number of streams of requests that have ended.
     """
 
     def __init__(self) -> None:
         self.places: dict[tuple[str, str], _Place] = {}
-        self.by_key: dict[tuple[str, str], int] = {}
         self.streams: Counter[str] = Counter()
-        self._outcomes: dict[tuple[str, str, str, int | str, str], _Outcome] = {}
+        #: the values of :meth:`requests`, and the name of the client's key; None for none
+        self._outcomes: dict[tuple[str, str, str, int | str, str, str | None], _Outcome] = {}
 
     def add(self, record: RequestRecord) -> None:
         """Count one request that has ended."""
-        key = (record.module, record.version, record.protocol, record.status, record.error)
-        outcome = self._outcomes.get(key)
+        key = record.access.key if record.access is not None else None
+        labels = (record.module, record.version, record.protocol, record.status, record.error, None if key is None else key.name)
+        outcome = self._outcomes.get(labels)
         if outcome is None:
             place = self.places.setdefault((record.module, record.protocol), _Place())
-            outcome = self._outcomes[key] = _Outcome(place)
+            outcome = self._outcomes[labels] = _Outcome(place)
         outcome.count += 1
-        access, place = record.access, outcome.place
-        if access is not None and access.key is not None:
-            by = (access.name, record.module)
-            self.by_key[by] = self.by_key.get(by, 0) + 1
+        place = outcome.place
         place.durations.add(record.ended_at - record.started_at)
         place.received_bytes += record.received_bytes
         place.sent_bytes += record.sent_bytes
 
     def requests(self) -> list[tuple[tuple[str, str, str, int | str, str], int]]:
         """Return (module, version, protocol, status, error) and the number of requests of each."""
-        return [(key, outcome.count) for key, outcome in list(self._outcomes.items())]
+        counts: Counter[tuple[str, str, str, int | str, str]] = Counter()
+        for labels, outcome in list(self._outcomes.items()):
+            counts[labels[:5]] += outcome.count
+        return list(counts.items())
+
+    def by_key(self) -> list[tuple[tuple[str, str], int]]:
+        """Return (name of the client's key, module) and the number of requests of each; none on a server without keys."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for (module, *_, key), outcome in list(self._outcomes.items()):
+            if key is not None:
+                counts[key, module] += outcome.count
+        return list(counts.items())
 
     def add_stream(self, record: RequestRecord) -> None:
         """Count one stream of requests that has ended."""

@@ -75,6 +75,8 @@ class Telemetry:
 
     def _pass_on(self, record: RequestRecord, listeners: list[Listener]) -> None:
         record.ended_at = time.monotonic()
+        if record.trace is not None and self.traces is not None:
+            listeners = [*listeners, self.traces.end]
         for listener in listeners:
             try:
                 listener(record)

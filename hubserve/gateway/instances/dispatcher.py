@@ -71,6 +71,7 @@ class InstanceDispatcher:
         self._channel = instance.side_channel
         self._output = instance.output
         self._frames = instance.frames
+        self._is_here = not instance.spec.address
         self._log_fields = instance.spec.log_fields()
         if self._channel:
             self._channel.on_rescheduled = lambda work: batcher.requeue([work])
@@ -111,7 +112,7 @@ class InstanceDispatcher:
             if batch[0].once:
                 header["once"] = True
             traced = begin_batch(batch, self._instance)
-            requests = described_requests(batch)
+            requests = described_requests(batch, self._is_here)
             if requests:
                 header["requests"] = requests
             if self._output is not None and self._output.is_unmarked:

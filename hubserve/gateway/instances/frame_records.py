@@ -7,7 +7,7 @@ from hubserve.telemetry.request_record import RequestRecord
 from hubserve.wire.output_marks import MOST_IDS, shown_ids
 
 #: frames whose requests are known after they were answered: a module's thread may write late
-_KEPT_FRAMES = 64
+_KEPT_FRAMES = 256
 #: as above, of a module that answers a frame before it has computed it
 _KEPT_CONCURRENT_FRAMES = 1024
 

@@ -42,6 +42,7 @@ class TlsTransport(asyncio.Transport):
         self.set_protocol(protocol)
         # most responses are small, and go this way: no method of this class for them
         self._encrypt, self._take, self._raw_write = secured.write, outgoing.read, raw.write
+        self._decrypt: Any = secured.read  # returns a number if it is given a buffer
 
     # --- receiving ---
 
@@ -62,7 +63,7 @@ class TlsTransport(asyncio.Transport):
 
     def _read(self) -> bool:
         """Decrypt a record; return True if there may be more."""
-        data = self._ssl.read(_READ_BYTES)
+        data = self._decrypt(_READ_BYTES)
         if not data:
             raise ssl.SSLZeroReturnError
         self._protocol.data_received(data)
@@ -73,9 +74,9 @@ class TlsTransport(asyncio.Transport):
         buffer = self._protocol.get_buffer(-1)
         size, count, may_have_more = len(buffer), 0, False
         try:
-            count = self._ssl.read(size, buffer)
+            count = self._decrypt(size, buffer)
             while count < size and self._incoming.pending:
-                part = self._ssl.read(size - count, buffer[count:])
+                part = self._decrypt(size - count, buffer[count:])
                 if not part:  # the next call finds the end again
                     may_have_more = True
                     break

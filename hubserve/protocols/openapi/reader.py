@@ -46,7 +46,7 @@ def reader_of(scope: Scope, admin: AdminSurface | None, *, has_gate: bool, names
         return Reader(needs=frozenset(needs))
     grant = scope["extensions"]["hubserve"].record.access
     key = grant.key if grant else None
-    permitted = frozenset(each for each in needs if key is not None and key.permits(each))
+    permitted = frozenset(each for each in needs if key is not None and each in key.permitted)
     hidden = frozenset(name for name in names if key is None or not key.shows(name, Need.INFER))
     return Reader(True, permitted, hidden)
 

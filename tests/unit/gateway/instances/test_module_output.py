@@ -145,18 +145,18 @@ def test_lines_have_the_fields_of_the_instance(caplog: pytest.LogCaptureFixture)
 
 def test_records_of_frames_are_found_by_their_number_for_a_while() -> None:
     frames = FrameRecords()
-    records = [RequestRecord(float(number)) for number in range(200)]
+    records = [RequestRecord(float(number)) for number in range(400)]
     for each in records:
         frames.begin([each, None])
-    assert frames.of(200) == [records[199], None]
-    assert frames.of(200, 0) == [records[199]]
-    assert frames.of(1) == frames.of(0) == frames.of(201) == ()
-    assert frames.latest(0) == frames.latest(1) == [records[199], None]
-    assert frames.latest(2) == [records[198], None]
+    assert frames.of(400) == [records[399], None]
+    assert frames.of(400, 0) == [records[399]]
+    assert frames.of(1) == frames.of(0) == frames.of(401) == ()
+    assert frames.latest(0) == frames.latest(1) == [records[399], None]
+    assert frames.latest(2) == [records[398], None]
     frames.keep_more()
     for _ in range(1000):
         frames.begin([])
-    assert frames.of(200) == [records[199], None]
+    assert frames.of(400) == [records[399], None]
 
 
 def test_many_ids_are_shown_as_a_few() -> None:

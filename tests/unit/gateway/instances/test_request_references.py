@@ -33,8 +33,9 @@ def work_of(request_id: str | None) -> QueuedRequest:
 
 
 def test_nothing_is_sent_unless_a_request_has_an_id() -> None:
-    assert described_requests([work_of(None), work_of("")]) is None
-    assert described_requests([work_of(None), work_of("mine"), work_of("")]) == [None, {"id": "mine", "trace": ""}, None]
+    assert described_requests([work_of(None), work_of("")], only_traced=False) is None
+    assert described_requests([work_of(None), work_of("mine"), work_of("")], only_traced=False) == [None, {"id": "mine", "trace": ""}, None]
+    assert described_requests([work_of(None), work_of("mine"), work_of("")], only_traced=True) is None
 
 
 def test_a_frame_knows_its_requests() -> None:
