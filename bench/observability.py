@@ -35,8 +35,10 @@ from bench.peers.options import console, say
 from bench.peers.servers.base import MODEL
 from bench.stress.otlp_sink import running_sink
 
-#: most that a do-nothing request may cost with everything on, and least that the classifier may keep, to the bare server
+#: most that one do-nothing request may cost with everything on, and least that the classifier may keep, to the bare server
 MOST_COST, LEAST_KEPT = 1.3, 0.98
+#: in titles of the tasks that the first one is for; with more in flight the server computes them together, which makes each cheaper
+_ONE = ", 1 in flight"
 
 Rounds = dict[tuple[str, str], list[Seen]]  # title of the task, name of the variant
 
@@ -50,7 +52,7 @@ def main() -> int:
         "--variants", type=_names, default=",".join(VARIANTS), help=f"which, of {','.join(VARIANTS)}; bare is always measured"
     )
     parser.add_argument("--engine", default="openvino", help='of the classifier; "" to leave it out')
-    parser.add_argument("--connections", type=int, default=8, help="requests in flight to the do-nothing module")
+    parser.add_argument("--in-flight", type=_numbers, default="1,8", help="requests in flight to the do-nothing module, each measured")
     parser.add_argument("--classified", type=int, default=4, help="requests in flight to the classifier")
     parser.add_argument("--rounds", type=int, default=5, help="rounds; each asks every server in turn")
     parser.add_argument("--seconds", type=float, default=4, help="length of one measurement")
@@ -81,6 +83,10 @@ def _names(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"there is no variant '{unknown[0]}'; there are {', '.join(VARIANTS)}")
     return chosen
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(each) for each in text.split(",")]
 
 
 def _runnable(names: Sequence[str]) -> list[str]:
@@ -128,10 +134,11 @@ def _measure(args: argparse.Namespace, running: list[Running], asked: list[Task]
         _check_keys(each)
     for number in range(args.rounds):
         for task in asked:
-            for each in _turned(running, number):
-                say(f"round {number + 1} of {args.rounds}: {task.title}, {each.name}")
-                in_flight = args.classified if task.is_classifier else args.connections
-                measured.setdefault((task.title, each.name), []).append(task.ask(each, in_flight, args.seconds))
+            for in_flight in [args.classified] if task.is_classifier else args.in_flight:
+                title = f"{task.title}, {in_flight} in flight"
+                for each in _turned(running, number):
+                    say(f"round {number + 1} of {args.rounds}: {title}, {each.name}")
+                    measured.setdefault((title, each.name), []).append(task.ask(each, in_flight, args.seconds))
     return Counter({f"lines in the log of '{each.name}'": _lines(each.place.access_log) for each in running if each.name in ("log", ALL)})
 
 
@@ -177,7 +184,7 @@ def broken_promises(made: list[dict[str, Any]]) -> list[str]:
         if row["task"].startswith("classifier"):
             if row["kept"] < LEAST_KEPT:
                 broken.append(f"{row['task']}: {row['kept']:.3f} of the requests/s of the bare server, and {LEAST_KEPT} is promised")
-        elif (cost := max(1 / row["kept"], row["processor_ratio"])) > MOST_COST:
+        elif row["task"].endswith(_ONE) and (cost := max(1 / row["kept"], row["processor_ratio"])) > MOST_COST:
             broken.append(f"{row['task']}: {cost:.2f} times the cost on the bare server, and {MOST_COST} is promised")
     return broken
 

@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from hubserve.telemetry.line_writer import LineWriter
 from hubserve.telemetry.log_format import escaped, utc_time
 from hubserve.telemetry.request_record import RequestRecord
@@ -16,6 +14,9 @@ log = logging.getLogger("hubserve")
 
 #: characters of a path or an address that are logged
 _LONGEST = 512
+#: fields that most requests have in common with others, in the order of :func:`fields_of`
+_SAME = ("client", "key", "protocol", "method", "path", "status", "module", "version", "error")
+_MOST_KEPT = 512
 Line = Callable[[RequestRecord, float], bytes]
 
 
@@ -48,16 +49,46 @@ def fields_of(record: RequestRecord, ended: float) -> dict[str, Any]:
     }
 
 
-def json_line(record: RequestRecord, ended: float) -> bytes:
-    """Return the line of a request as a JSON object, in ASCII, with the ``trace_id`` of one that is traced."""
+class JsonLines:
+    """Formatter of lines as JSON objects, in ASCII.
+
+    Most requests differ from others in a few fields only. The JSON of the rest, which is most of a line, is kept: making it anew would take
+    most of the time.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str | int, ...], str] = {}
+
+    def __call__(self, record: RequestRecord, ended: float) -> bytes:
+        """Return the line of a request, with the ``trace_id`` of one that is traced."""
+        request_id, marks = record.request_id or record.identify(), record.marks
+        if record.trace is not None or not marks or "computed" not in marks or '"' in request_id or "\\" in request_id:
+            return _json_line(record, ended)
+        key = record.access.name if record.access else ""
+        same = (record.path, record.peer, key, record.protocol, record.method, record.status, record.module, record.version, record.error)
+        kept = self._kept.get(same)
+        if kept is None:
+            kept = self._keep(same, fields_of(record, ended))
+        ms = int((record.ended_at - record.started_at) * 1e6 + 0.5) / 1e3
+        queue_ms = int((marks["begun"] - marks["queued"]) * 1e6 + 0.5) / 1e3
+        compute_ms = int((marks["computed"] - marks["computing"]) * 1e6 + 0.5) / 1e3
+        return (
+            f'{{"time":"{utc_time(ended)}","request_id":"{request_id}",{kept},"ms":{ms},"queue_ms":{queue_ms},"compute_ms":{compute_ms},'
+            f'"bytes_in":{record.received_bytes},"bytes_out":{record.sent_bytes}}}\n'
+        ).encode()
+
+    def _keep(self, same: tuple[str | int, ...], fields: dict[str, Any]) -> str:
+        if len(self._kept) >= _MOST_KEPT:  # clients can ask for any path, from any address
+            self._kept.clear()
+        kept = self._kept[same] = json.dumps({name: fields[name] for name in _SAME}, separators=(",", ":"))[1:-1]
+        return kept
+
+
+def _json_line(record: RequestRecord, ended: float) -> bytes:
     fields = fields_of(record, ended)
     if record.trace is not None:
         fields["trace_id"] = record.trace.id
-    try:
-        line = orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # half of a character
-        line = b"\xff"
-    return line if line.isascii() else json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
 
 def text_line(record: RequestRecord, ended: float) -> bytes:
@@ -79,7 +110,7 @@ def _word(value: Any) -> str:
     return "".join("%20" if each.isspace() else each for each in escaped(str(value)))
 
 
-_LINES: dict[str, Line] = {"json": json_line, "text": text_line}
+_FORMS: dict[str, Callable[[], Line]] = {"json": JsonLines, "text": lambda: text_line}
 
 
 def lost_line(form: str, count: int) -> bytes:
@@ -97,7 +128,7 @@ class AccessLog:
     """
 
     def __init__(self, form: str, writer: LineWriter | None) -> None:
-        self._line = _LINES[form]
+        self._line = _FORMS[form]()
         self._writer = writer
         self._log = logging.getLogger("hubserve.access")
 

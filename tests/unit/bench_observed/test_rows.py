@@ -25,11 +25,12 @@ def test_medians_and_ratios_are_those_of_rounds() -> None:
 @pytest.mark.parametrize(
     ("task", "per_s", "processor_us", "is_broken"),
     [
-        ("do-nothing, /predict", 80, 120, False),
-        ("do-nothing, /predict", 70, 120, True),
-        ("do-nothing, gRPC", 100, 140, True),
-        ("classifier, gRPC", 99, 140, False),
-        ("classifier, gRPC", 97, 100, True),
+        ("do-nothing, /predict, 1 in flight", 80, 120, False),
+        ("do-nothing, /predict, 1 in flight", 70, 120, True),
+        ("do-nothing, gRPC, 1 in flight", 100, 140, True),
+        ("do-nothing, gRPC, 8 in flight", 100, 140, False),
+        ("classifier, gRPC, 4 in flight", 99, 140, False),
+        ("classifier, gRPC, 4 in flight", 97, 100, True),
     ],
 )
 def test_a_promise_is_broken_by_requests_that_cost_too_much(task: str, per_s: float, processor_us: float, is_broken: bool) -> None:
