@@ -29,8 +29,9 @@ MOST_WORKERS = 12
 
 load_profile()
 
-# A script that runs tests in its background has them ignore Ctrl-C, and so would every process that they start.
+# A script that runs tests in its background has them ignore Ctrl-C, and nohup SIGHUP; so would every process that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)  # without pytest-xdist nothing asks
