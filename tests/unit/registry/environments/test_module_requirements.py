@@ -92,7 +92,7 @@ def test_an_invalid_range_is_refused(tmp_path: Path) -> None:
         ("numpy<1", "has"),
         ("no-such-package-anywhere", "not there"),
         ('no-such-package-anywhere; python_version < "3"', ""),
-        ("requests[socks]", "PySocks"),
+        ("hypothesis[crosshair]", "crosshair"),
         ("numpy @ https://example.org/numpy.whl", "numpy"),
     ],
 )
