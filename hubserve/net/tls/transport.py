@@ -67,7 +67,7 @@ class TlsTransport(asyncio.Transport):
         if not data:
             raise ssl.SSLZeroReturnError
         self._protocol.data_received(data)
-        return True
+        return bool(self._incoming.pending or self._ssl.pending())
 
     def _fill_buffer(self) -> bool:
         """Decrypt records into the protocol's buffer, as many as fit; return True if there may be more."""
