@@ -1,7 +1,8 @@
 """The clients' requests that an instance computes, as code inside the instance sees them: for its output, and for its traces.
 
 A frame's header ``requests`` is parallel to its calls: null, or ``{"id": request id, "trace": traceparent}`` with "" for what a request
-lacks. A frame none of whose requests has either comes without it.
+lacks. A frame none of whose requests has either comes without it. An instance on the gateway's machine gets it for traced requests only:
+the gateway knows the others by the number of the frame.
 """
 
 from contextvars import ContextVar
